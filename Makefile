@@ -1,0 +1,41 @@
+# make results: run the workflow.  make test: run the tests.  Each sets up .venv first, once.
+PYTHON ?= python3
+CORES ?= all
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: results test test-slow lint report lock
+
+results: $(READY)
+	$(BIN)/snakemake --cores $(CORES) $(ARGS)
+
+test: $(READY)
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/pytest -n auto --dist loadgroup -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# One HTML file with every plot, for people who would rather look than read.
+report: $(READY)
+	$(BIN)/snakemake --report results/report.html $(ARGS)
+
+# The lock from the pins in pyproject.toml, for all platforms.
+lock: $(READY)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --quiet --output-file envs/requirements.lock
+
+$(READY): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fusionscope needs Python 3.11 or newer: make results PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	@touch $(READY)
