@@ -1,0 +1,102 @@
+"""Labelled images in memory, normalised and augmented as whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fusionscope.errors import InputError
+
+CROP_PADDING = 4  # pixels on each side, the CIFAR convention
+
+
+@dataclass(frozen=True)
+class Images:
+    """n labelled pictures; pixels stay uint8 until a batch is asked for."""
+
+    pixels: Tensor  # (n, 1 or 3, height, width), uint8
+    labels: Tensor  # (n,), int64
+    mean: Tensor  # (3,), of pixels / 255
+    std: Tensor  # (3,)
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: str | torch.device) -> Images:
+        """The same images with all tensors on `device`."""
+        moved = {name: getattr(self, name).to(device) for name in ("pixels", "labels", "mean", "std")}
+        return replace(self, **moved)
+
+    def take(self, index: Tensor) -> Images:
+        """The images at `index` (k,), in that order."""
+        index = index.to(self.labels.device)
+        return replace(self, pixels=self.pixels[index], labels=self.labels[index])
+
+    def sample(self, count: int, generator: torch.Generator) -> Images:
+        """`count` images without replacement, or all of them if there are fewer."""
+        order = torch.randperm(len(self), generator=generator)
+        return self.take(order[:count])
+
+    def normalised(self) -> Tensor:
+        """(n, 3, height, width) float32, channel-wise (pixels / 255 - mean) / std."""
+        scale = (255 * self.std).view(1, 3, 1, 1)
+        offset = (self.mean / self.std).view(1, 3, 1, 1)
+        return self.pixels / scale - offset  # one channel broadcasts to three
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images and labels, in order, `batch_size` at a time."""
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            batch = replace(self, pixels=self.pixels[part], labels=self.labels[part])
+            yield batch.normalised(), batch.labels
+
+
+def load_images(path: str | Path, split: str) -> Images:
+    """The `split` (train, validation or test) of a file written by `datasets.write_dataset`."""
+    with np.load(path, allow_pickle=False) as file:
+        if f"{split}_pixels" not in file:
+            raise InputError(
+                f"{path}: has no '{split}' split; delete it and let the workflow prepare it again"
+            )
+        return Images(
+            pixels=torch.from_numpy(file[f"{split}_pixels"]),
+            labels=torch.from_numpy(file[f"{split}_labels"]).long(),
+            mean=torch.from_numpy(file["mean"]),
+            std=torch.from_numpy(file["std"]),
+            num_classes=int(file["num_classes"]),
+        )
+
+
+def num_classes(path: str | Path) -> int:
+    """The number of classes of a prepared file, without reading its pictures."""
+    with np.load(path, allow_pickle=False) as file:
+        return int(file["num_classes"])
+
+
+def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored with probability 1/2 and shifted by up to CROP_PADDING pixels.
+
+    `batch` is (n, c, h, w) and the new border is zero, i.e. the mean colour once normalised.
+    One gather for the whole batch, no loop over images.
+    """
+    n, _channels, height, width = batch.shape
+    device = batch.device
+    flips = torch.rand(n, generator=generator).lt(0.5).to(device)
+    batch = torch.where(flips.view(n, 1, 1, 1), batch.flip(-1), batch)
+    padded = F.pad(batch, [CROP_PADDING] * 4)
+    shifts = torch.randint(0, 2 * CROP_PADDING + 1, (2, n, 1), generator=generator).to(device)
+    rows = torch.arange(height, device=device) + shifts[0]  # (n, h)
+    columns = torch.arange(width, device=device) + shifts[1]  # (n, w)
+    images = torch.arange(n, device=device)
+    cropped = padded[images.view(n, 1, 1), :, rows.unsqueeze(2), columns.unsqueeze(1)]
+    return cropped.permute(0, 3, 1, 2).contiguous()  # advanced indices come first: (n, h, w, c)
+
+
+AUGMENTATIONS = {"none": lambda batch, generator: batch, "flip_and_crop": flip_and_crop}
