@@ -1,0 +1,96 @@
+"""Prediction space: what a network answers, and how often and how confidently it is right."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fusionscope.images import Images
+from fusionscope.measurement import Measurement
+from fusionscope.seeding import generator
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Images, batch_size: int) -> Tensor:
+    """Logits (n, classes) in eval mode."""
+    network.eval()
+    return torch.cat([network(batch) for batch, _ in images.batches(batch_size)])
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of images, in [0, 1], whose largest logit is at the label."""
+    return logits.argmax(1).eq(labels).double().mean().item()
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy in nats."""
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def measure_prediction_space(
+    network: nn.Module,
+    train_images: Images,
+    test_images: Images,
+    *,
+    seed: int,
+    batch_size: int,
+    calibration_bins: int,
+) -> dict[str, Measurement]:
+    """All metrics of the prediction space.
+
+    Standard errors are about the test images as a sample: binomial for the accuracy, of the mean for
+    the loss, bootstrap for the calibration error. The train set is what it is: exact.
+    """
+    logits, labels = predict(network, test_images, batch_size), test_images.labels
+    train_logits = predict(network, train_images, batch_size)
+    test_accuracy, train_accuracy = accuracy(logits, labels), accuracy(train_logits, train_images.labels)
+    test_error = accuracy_error(test_accuracy, len(labels))
+    losses = F.cross_entropy(logits.double(), labels, reduction="none")
+    return {
+        "accuracy": Measurement(test_accuracy, test_error),
+        "train_accuracy": Measurement(train_accuracy),
+        "test_loss": Measurement(losses.mean().item(), losses.std().item() / math.sqrt(len(losses))),
+        "train_loss": Measurement(mean_loss(train_logits, train_images.labels)),
+        "generalisation_gap": Measurement(train_accuracy - test_accuracy, test_error),
+        "expected_calibration_error": calibration_error(logits, labels, bins=calibration_bins, seed=seed),
+    }
+
+
+def accuracy_error(share: float, count: int) -> float:
+    """Binomial standard error of a share of `count`."""
+    return math.sqrt(share * (1 - share) / count)
+
+
+BOOTSTRAP_SAMPLES = 100
+
+
+def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -> Measurement:
+    """Expected calibration error with equal bins of confidence (Guo et al. 2017, arXiv 1706.04599).
+
+    The mean over bins, weighted by their images, of |accuracy - confidence|; by torchmetrics. The
+    standard error is the spread over bootstrap samples of the images.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error  # slow to import
+
+    probabilities = logits.double().softmax(1).cpu()
+    labels = labels.cpu()
+
+    def error(index: Tensor | slice) -> float:
+        chosen = probabilities[index], labels[index]
+        value = multiclass_calibration_error(*chosen, num_classes=logits.shape[1], n_bins=bins, norm="l1")
+        return value.item()
+
+    stream = generator(seed, "calibration bootstrap")
+    samples = [
+        error(torch.randint(len(labels), (len(labels),), generator=stream)) for _ in range(BOOTSTRAP_SAMPLES)
+    ]
+    return Measurement(error(slice(None)), torch.tensor(samples).std().item())
+
+
+def ensemble_accuracy(logits: Sequence[Tensor], labels: Tensor) -> Measurement:
+    """Accuracy of the mean of the members' predicted probabilities: the bar a child is held against."""
+    probabilities = torch.stack([member.double().softmax(1) for member in logits]).mean(0)
+    share = accuracy(probabilities, labels)
+    return Measurement(share, accuracy_error(share, len(labels)))

@@ -1,0 +1,61 @@
+"""State dicts on disk: written whole or not at all, and checked before anybody uses them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import InputError
+
+Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
+
+
+def save_weights(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write to a temporary file beside `path`, then rename: nobody ever sees half a file."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        torch.save({name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_weights(path: str | Path, network: nn.Module) -> Weights:
+    """The state dict at `path`, on the CPU, if it is one for `network`; nothing is unpickled.
+
+    Raises InputError naming the file and the first parameter that is missing, unknown, of another
+    shape or type, or not finite. `network` is not touched.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; put the weights there or train them") from error
+    except Exception as error:  # torch raises half a dozen kinds for files that are no checkpoints
+        raise InputError(
+            f"{path}: cannot be read as a PyTorch state dict: truncated, or another kind of file"
+        ) from error
+    check_weights(weights, network.state_dict(), path)
+    return dict(weights)
+
+
+def check_weights(weights: object, expected: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise InputError unless `weights` has the names, shapes and kinds of `expected`, all finite."""
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise InputError(f"{source}: is not a state dict (tensors by name); save network.state_dict()")
+    hint = "are 'model_type', 'width' and 'dataset' right in config.yaml?"
+    for name in expected:
+        if name not in weights:
+            raise InputError(f"{source}: {name} is missing: {hint}")
+    for name, tensor in weights.items():
+        if name not in expected:
+            raise InputError(f"{source}: {name} is not part of this network: {hint}")
+        found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
+        if found != wanted:
+            raise InputError(f"{source}: {name} is {found}, expected {wanted}: {hint}")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise InputError(f"{source}: {name} is {tensor.dtype}, expected {expected[name].dtype}")
+        if not tensor.isfinite().all():
+            raise InputError(f"{source}: {name} has values that are not finite; train it again")
