@@ -1,0 +1,154 @@
+"""Correlation space: which metric goes with accuracy, over seeds.
+
+Three coefficients, each with p-value, confidence interval and the number of points used. Points may lie
+in strata (one per model, say): then only what happens inside a stratum counts, so that differences
+between models, which any metric can pick up, do not pass for prediction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
+
+CONFIDENCE = 0.95
+# Variance of arctanh(coefficient) is factor / (degrees of freedom - lost): Fisher 1921 for Pearson,
+# Fieller, Hartley & Pearson 1957 for the rank coefficients.
+INTERVALS = {"pearson": (1.0, 1), "spearman": (1.06, 1), "kendall": (0.437, 2)}
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A coefficient, or None and the `reason` why there is none. Interval at 95 %."""
+
+    coefficient: float | None
+    p_value: float | None
+    low: float | None
+    high: float | None
+    n: int  # points used
+    reason: str = ""
+
+
+def correlations(
+    x: Sequence[float],
+    y: Sequence[float],
+    censored: Sequence[str] | None = None,
+    strata: Sequence[object] | None = None,
+) -> dict[str, Correlation]:
+    """Kendall tau-b, Pearson r and Spearman rho of `x` with `y`, both (n,).
+
+    `censored` says of each x whether it is a bound: the rank coefficients keep such points, tied beyond
+    all others on their side; Pearson leaves them out. `strata` (n,): labels of the points' groups.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    censored = np.asarray([NOT_CENSORED] * len(x) if censored is None else censored)
+    strata = np.zeros(len(x), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    ranked = np.where(censored == LEFT, -np.inf, np.where(censored == RIGHT, np.inf, x))
+    exact = censored == NOT_CENSORED
+    return {
+        "kendall": kendall(ranked, y, strata),
+        "pearson": residual_correlation("pearson", x[exact], y[exact], strata[exact]),
+        "spearman": residual_correlation("spearman", *ranks(strata, ranked, y), strata),
+    }
+
+
+def ranks(strata: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
+    """Each column's mid-ranks within the point's stratum."""
+    ranked = [np.empty(len(strata)) for _ in columns]
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        for result, column in zip(ranked, columns, strict=True):
+            result[mine] = stats.rankdata(column[mine])
+    return ranked
+
+
+def residual_correlation(name: str, x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Correlation:
+    """Pearson's r of what is left of `x` and `y` when each stratum's mean is taken off.
+
+    With one stratum this is the plain r, with several the partial correlation given the stratum. The
+    p-value is of Student's t with n - strata - 1 degrees of freedom.
+    """
+    n, freedom = len(x), len(x) - len(np.unique(strata)) - 1
+    if freedom < 1:
+        return undefined(n, "too few points")
+    dx, dy = centred(x, strata), centred(y, strata)
+    for column, what in ((dx, "metric"), (dy, "accuracy")):
+        if not np.any(column):
+            return undefined(n, f"{what} is constant")
+    r = float(np.clip(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)), -1, 1))
+    t = r * math.sqrt(freedom / max(1 - r * r, np.finfo(float).tiny))
+    return Correlation(r, float(2 * stats.t.sf(abs(t), freedom)), *interval(name, r, freedom + 1), n)
+
+
+def centred(column: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """`column` less the mean of its stratum; exactly zero where a stratum is constant."""
+    result = np.zeros_like(column)
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        if np.ptp(column[mine]) > 0:
+            result[mine] = column[mine] - column[mine].mean()
+    return result
+
+
+def kendall(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Correlation:
+    """Kendall's tau-b from pairs within strata.
+
+    One stratum: SciPy's, with its exact p-value for small samples without ties. Several: concordant less
+    discordant pairs over all strata, and a normal p-value from the summed variances under independence.
+    """
+    n = len(x)
+    for column, what in ((x, "metric"), (y, "accuracy")):
+        if all(np.all(column[strata == s] == column[strata == s][0]) for s in np.unique(strata)):
+            return undefined(n, f"{what} is constant")
+    if len(np.unique(strata)) == 1:
+        result = stats.kendalltau(x, y)
+        return Correlation(
+            float(result.statistic), float(result.pvalue), *interval("kendall", result.statistic, n), n
+        )
+    score = untied_x = untied_y = variance = 0.0
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        s, pairs_x, pairs_y, v = kendall_score(x[mine], y[mine])
+        score, untied_x, untied_y, variance = score + s, untied_x + pairs_x, untied_y + pairs_y, variance + v
+    tau = float(score / math.sqrt(untied_x * untied_y))
+    p_value = float(2 * stats.norm.sf(abs(score) / math.sqrt(variance)))
+    return Correlation(tau, p_value, *interval("kendall", tau, n - len(np.unique(strata)) + 1), n)
+
+
+def kendall_score(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    """Concordant less discordant pairs, pairs not tied in x and in y, and the score's variance.
+
+    The variance with ties is Kendall 1970, "Rank Correlation Methods", equation 4.4.
+    """
+    n = len(x)
+    upper = np.triu_indices(n, k=1)
+    sign_x = np.sign(x[upper[0]] > x[upper[1]]).astype(float) - (x[upper[0]] < x[upper[1]])
+    sign_y = np.sign(y[upper[0]] > y[upper[1]]).astype(float) - (y[upper[0]] < y[upper[1]])
+    t, u = (np.unique(column, return_counts=True)[1].astype(float) for column in (x, y))
+    variance = (n * (n - 1) * (2 * n + 5) - sum((c * (c - 1) * (2 * c + 5)).sum() for c in (t, u))) / 18
+    if n > 1:
+        variance += (t * (t - 1)).sum() * (u * (u - 1)).sum() / (2 * n * (n - 1))
+    if n > 2:
+        thirds = [(c * (c - 1) * (c - 2)).sum() for c in (t, u)]
+        variance += thirds[0] * thirds[1] / (9 * n * (n - 1) * (n - 2))
+    return float(sign_x @ sign_y), float(np.abs(sign_x).sum()), float(np.abs(sign_y).sum()), float(variance)
+
+
+def interval(name: str, coefficient: float, effective_n: int) -> tuple[float, float]:
+    """Confidence interval by Fisher's transformation; everything is possible with very few points."""
+    factor, lost = INTERVALS[name]
+    freedom = effective_n - 2 - lost
+    if freedom < 1:
+        return -1.0, 1.0
+    if abs(coefficient) >= 1:
+        return float(coefficient), float(coefficient)
+    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(factor / freedom)
+    centre = math.atanh(coefficient)
+    return math.tanh(centre - half), math.tanh(centre + half)
+
+
+def undefined(n: int, reason: str) -> Correlation:
+    return Correlation(None, None, None, None, n, reason)
