@@ -1,0 +1,22 @@
+# fusionscope: train pairs of networks, fuse each pair, measure parents and children.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/fuse.smk"
+include: "rules/measure.smk"
+include: "rules/correlate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        all_results(),

@@ -1,0 +1,49 @@
+# Correlations of every metric with accuracy, over the seeds.
+
+
+rule correlate:
+    input:
+        measurements_of,
+    output:
+        "results/{experiment}/correlation_space.csv",
+    log:
+        "logs/correlate/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/correlate/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        accuracy_metric=setting("accuracy_metric"),
+        code=code_of("correlate"),
+    script:
+        "../scripts/correlate.py"
+
+
+rule correlate_pooled:
+    input:
+        [path for name in correlated() for path in measurement_files(name)],
+    output:
+        "results/correlation_space.csv",
+    log:
+        "logs/correlate_pooled.log",
+    benchmark:
+        "logs/benchmarks/correlate_pooled.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        accuracy_metric={name: EXPERIMENTS[name]["accuracy_metric"] for name in correlated()},
+        code=code_of("correlate_pooled"),
+    script:
+        "../scripts/correlate_pooled.py"

@@ -1,0 +1,211 @@
+# Tables and plots for people.
+
+
+rule collect_measurements:
+    input:
+        all_measurements,
+    output:
+        "results/measurements.csv",
+    log:
+        "logs/collect_measurements.log",
+    benchmark:
+        "logs/benchmarks/collect_measurements.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("collect_measurements"),
+    script:
+        "../scripts/collect_measurements.py"
+
+
+rule collect_results:
+    input:
+        measurements=measurements_of,
+        correlation=correlation_of,
+    output:
+        "results/{experiment}/results.csv",
+    log:
+        "logs/collect_results/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/collect_results/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("collect_results"),
+    script:
+        "../scripts/collect_results.py"
+
+
+rule summarise:
+    input:
+        data=data_file,
+        measurements=measurements_of,
+    output:
+        table="results/{experiment}/summary.csv",
+        latex="results/{experiment}/tables/summary.tex",
+    log:
+        "logs/summarise/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/summarise/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        models=lambda wildcards: models_of(wildcards.experiment),
+        code=code_of("summarise"),
+    script:
+        "../scripts/summarise.py"
+
+
+rule plot_learning_curves:
+    input:
+        learning_curves_of,
+    output:
+        report(
+            multiext("results/{experiment}/plots/learning_curves", ".png", ".pdf"),
+            category="{experiment}",
+            labels={"plot": "learning curves of the parents"},
+        ),
+    log:
+        "logs/plot_learning_curves/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_learning_curves/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("plot_learning_curves"),
+    script:
+        "../scripts/plot_learning_curves.py"
+
+
+rule plot_accuracy:
+    input:
+        measurements_of,
+    output:
+        report(
+            multiext("results/{experiment}/plots/accuracy", ".png", ".pdf"),
+            category="{experiment}",
+            labels={"plot": "accuracy of parents and children"},
+        ),
+    log:
+        "logs/plot_accuracy/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_accuracy/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("plot_accuracy"),
+    script:
+        "../scripts/plot_accuracy.py"
+
+
+rule plot_metrics_against_accuracy:
+    input:
+        measurements_of,
+    output:
+        report(
+            multiext("results/{experiment}/plots/metrics_against_accuracy", ".png", ".pdf"),
+            category="{experiment}",
+            labels={"plot": "each metric against accuracy"},
+        ),
+    log:
+        "logs/plot_metrics_against_accuracy/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_metrics_against_accuracy/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        accuracy_metric=setting("accuracy_metric"),
+        code=code_of("plot_metrics_against_accuracy"),
+    script:
+        "../scripts/plot_metrics_against_accuracy.py"
+
+
+rule plot_spectral_density:
+    input:
+        densities_of,
+    output:
+        report(
+            multiext("results/{experiment}/plots/spectral_density", ".png", ".pdf"),
+            category="{experiment}",
+            labels={"plot": "spectral density of the Hessian"},
+        ),
+    log:
+        "logs/plot_spectral_density/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_spectral_density/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("plot_spectral_density"),
+    script:
+        "../scripts/plot_spectral_density.py"
+
+
+rule plot_correlation:
+    input:
+        "results/{experiment}/correlation_space.csv",
+    output:
+        report(
+            multiext("results/{experiment}/plots/correlation", ".png", ".pdf"),
+            category="{experiment}",
+            labels={"plot": "correlation of metrics with accuracy"},
+        ),
+    log:
+        "logs/plot_correlation/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_correlation/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        accuracy_metric=setting("accuracy_metric"),
+        code=code_of("plot_correlation"),
+    script:
+        "../scripts/plot_correlation.py"

@@ -1,0 +1,30 @@
+# Parents: two networks a seed, alike but for their initial weights and the order of the images.
+
+
+rule train:
+    input:
+        data=data_file,
+    output:
+        weights="experiments/{experiment}/{experiment}_seed{seed}/parent_{parent}.pth",
+        initial="experiments/{experiment}/{experiment}_seed{seed}/parent_{parent}_initial_weights.pth",
+        curve="experiments/{experiment}/{experiment}_seed{seed}/parent_{parent}_learning_curve.csv",
+    log:
+        "logs/train/{experiment}_seed{seed}_parent_{parent}.log",
+    benchmark:
+        "logs/benchmarks/train/{experiment}_seed{seed}_parent_{parent}.tsv"
+    wildcard_constraints:
+        experiment=any_of(TRAINED),
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=720,
+        device=config["device"],
+    params:
+        network=network_of,
+        recipe=setting("training"),
+        code=code_of("train"),
+    script:
+        "../scripts/train.py"

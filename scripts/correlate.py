@@ -1,0 +1,10 @@
+"""Correlate every metric with accuracy, over the seeds of one experiment."""
+
+import job
+
+with job.running(snakemake) as running:
+    from fusionscope.tables import correlation_table, read_tables, write_table
+
+    running.start_work()
+    measurements = read_tables(snakemake.input)
+    write_table(correlation_table(measurements, snakemake.params.accuracy_metric), snakemake.output[0])

@@ -1,0 +1,12 @@
+"""Correlate every metric with accuracy over all experiments and models, stratified by both."""
+
+import job
+
+with job.running(snakemake) as running:
+    from fusionscope.tables import ALL_EXPERIMENTS, correlation_table, read_tables, write_table
+
+    running.start_work()
+    table = correlation_table(
+        read_tables(snakemake.input), snakemake.params.accuracy_metric, pooled_as=ALL_EXPERIMENTS
+    )
+    write_table(table, snakemake.output[0])

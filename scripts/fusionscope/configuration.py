@@ -1,0 +1,124 @@
+"""From config.yaml to one plain dictionary per experiment, with every mistake named in one sentence."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from fusionscope.errors import InputError
+
+SPACES = ("input", "parameter", "prediction", "correlation")
+NAMED_PARTS = ("training", "measurements")  # keys of an experiment that name an entry of that section
+
+
+def check_schema(config: Mapping, schema: Mapping) -> None:
+    """Raise InputError for the deepest violation of the JSON `schema`, named by its path in config."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        raise InputError(f"config: {explain(error)}")
+
+
+def explain(error) -> str:
+    """One sentence for a jsonschema error: where, what is wrong, what would be right."""
+    where = ".".join(map(str, error.absolute_path)) or "top level"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        return f"{where}: unknown key '{unknown}'; {suggest(unknown, known)}"
+    if error.validator == "propertyNames":
+        return f"{where}: '{error.instance}' cannot be a name; use letters, digits and _, a letter first"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{where}: the key '{missing}' is missing"
+    if error.validator == "enum":
+        return f"{where}: {error.instance!r} is not known; {suggest(error.instance, error.validator_value)}"
+    if isinstance(error.instance, str) and error.validator in ("type", "anyOf") and is_number(error.instance):
+        return f"{where}: {error.instance!r} is text, not a number; in YAML write {float(error.instance)!r}"
+    expected = error.schema.get("description", f"{error.validator} {error.validator_value}")
+    return f"{where}: {error.instance!r} is not right; expected {expected}"
+
+
+def suggest(word: object, known: list) -> str:
+    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(map(str, known))}"
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve_experiments(config: Mapping) -> dict[str, dict]:
+    """The experiments that `run` asks for, each with its recipes and fusions put in and seeds listed.
+
+    Keys of an experiment: those of config.yaml, with `training` and `measurements` the recipes
+    themselves, `fusions` a dictionary name -> definition, `seeds` a list, `spaces` a list.
+    """
+    experiments = {}
+    for name in config["run"]:
+        if name not in config["experiments"]:
+            known = list(config["experiments"])
+            raise InputError(f"config: run: no experiment '{name}'; {suggest(name, known)}")
+        experiments[name] = resolve_experiment(name, config)
+    return experiments
+
+
+def resolve_experiment(name: str, config: Mapping) -> dict:
+    experiment = dict(config["experiments"][name])
+    where = f"config: experiments.{name}"
+    for part in NAMED_PARTS:
+        experiment[part] = look_up(experiment[part], config[part], f"{where}.{part}")
+    experiment["fusions"] = {
+        fusion: look_up(fusion, config["fusions"], f"{where}.fusions") for fusion in experiment["fusions"]
+    }
+    experiment["seeds"] = seed_list(experiment["seeds"])
+    experiment["spaces"] = [space for space in SPACES if experiment["spaces"].get(space, True)]
+    if not experiment["spaces"]:
+        raise InputError(f"{where}.spaces: all are switched off; leave at least one on")
+    if "correlation" in experiment["spaces"] and "prediction" not in experiment["spaces"]:
+        raise InputError(
+            f"{where}.spaces: correlation is with a metric of the prediction space; "
+            "switch prediction on or correlation off"
+        )
+    if (experiment["dataset"] == "image_folder") != ("image_folder" in experiment):
+        raise InputError(f"{where}: 'dataset: image_folder' and 'image_folder: <path>' go together")
+    return experiment
+
+
+def look_up(name: str, section: Mapping, where: str) -> dict:
+    if name not in section:
+        raise InputError(f"{where}: '{name}' is not defined; {suggest(name, list(section))}")
+    return section[name]
+
+
+def seed_list(seeds: int | list[int]) -> list[int]:
+    """`3` means 1, 2, 3; a list is taken as it is, without repeats."""
+    return list(range(1, seeds + 1)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+
+
+def plain(value: object) -> object:
+    """`value` with keys sorted and whole floats as integers, so that equal settings look equal."""
+    if isinstance(value, Mapping):
+        return {key: plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def foreign_weights(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+    """File names in `folder` that were not written by the workflow.
+
+    `recorded` maps each file of weights that the workflow writes to the record it writes before it.
+    """
+    return [
+        weights
+        for weights, record in recorded.items()
+        if (folder / weights).exists() and not (folder / record).exists()
+    ]

@@ -1,0 +1,27 @@
+"""Measure one model in the input space."""
+
+import job
+
+with job.running(snakemake) as running:
+    from fusionscope.images import load_images
+    from fusionscope.lipschitz import measure_input_space
+    from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
+    from fusionscope.networks import build
+    from fusionscope.seeding import generator, seed_for
+    from fusionscope.weights import load_weights
+
+    running.start_work()
+    device = running.device()
+    wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
+    experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+
+    images = load_images(snakemake.input.data, "test").to(device)
+    # the same images for every model of the experiment
+    sample = images.sample(recipe.pop("images"), generator(experiment, "input space images"))
+    network = build(num_classes=images.num_classes, **snakemake.params.network)
+    network.load_state_dict(load_weights(snakemake.input.weights, network))
+    measurements = measure_input_space(
+        network.to(device), sample, seed=seed_for(experiment, seed, model, "input space"), **recipe
+    )
+    rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="input_space")
+    write_rows(snakemake.output[0], COLUMNS, rows)

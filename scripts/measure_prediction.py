@@ -1,0 +1,37 @@
+"""Measure one model in the prediction space, a child beside the ensemble of its parents."""
+
+import job
+
+with job.running(snakemake) as running:
+    from fusionscope.images import load_images
+    from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
+    from fusionscope.networks import build
+    from fusionscope.prediction import ensemble_accuracy, measure_prediction_space, predict
+    from fusionscope.seeding import seed_for
+    from fusionscope.weights import load_weights
+
+    running.start_work()
+    device = running.device()
+    wildcards, batch_size = snakemake.wildcards, snakemake.resources.batch_size
+    experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+
+    train_images = load_images(snakemake.input.data, "train").to(device)
+    test_images = load_images(snakemake.input.data, "test").to(device)
+    network = build(num_classes=test_images.num_classes, **snakemake.params.network).to(device)
+    network.load_state_dict(load_weights(snakemake.input.weights, network))
+    measurements = measure_prediction_space(
+        network,
+        train_images,
+        test_images,
+        seed=seed_for(experiment, seed, model, "prediction space"),
+        batch_size=batch_size,
+        **snakemake.params.recipe,
+    )
+    members = []
+    for path in snakemake.input.parents:
+        network.load_state_dict(load_weights(path, network))
+        members.append(predict(network, test_images, batch_size))
+    if members:
+        measurements["parents_ensemble_accuracy"] = ensemble_accuracy(members, test_images.labels)
+    rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="prediction_space")
+    write_rows(snakemake.output[0], COLUMNS, rows)

@@ -1,0 +1,12 @@
+"""Plot the correlation of each metric with accuracy as a heat map."""
+
+import job
+
+with job.running(snakemake) as running:
+    import pandas as pd
+
+    from fusionscope.plots import correlation_heatmap, save_figure
+
+    running.start_work()
+    figure = correlation_heatmap(pd.read_csv(snakemake.input[0]), snakemake.params.accuracy_metric)
+    save_figure(figure, snakemake.output)

@@ -1,0 +1,52 @@
+"""Train one parent and keep its initial weights, its best weights and its learning curve."""
+
+import job
+
+with job.running(snakemake) as running:
+    from tqdm import tqdm
+
+    from fusionscope.images import load_images
+    from fusionscope.measurement import write_rows
+    from fusionscope.networks import build, initialise
+    from fusionscope.seeding import generator
+    from fusionscope.training import train
+    from fusionscope.weights import save_weights
+
+    running.start_work()
+    device = running.device()
+    wildcards, recipe = snakemake.wildcards, snakemake.params.recipe
+    role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
+
+    train_images = load_images(snakemake.input.data, "train").to(device)
+    validation_images = load_images(snakemake.input.data, "validation").to(device)
+    network = build(num_classes=train_images.num_classes, **snakemake.params.network)
+    initialise(network, generator(*role, "initial weights"))
+    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    title = f"{role[0]} seed {role[1]} {role[2]}"
+    bar = tqdm(total=recipe["epochs"], desc=title, unit="epoch", leave=False, disable=not running.watched)
+
+    def report(epoch):
+        bar.update()
+        bar.set_postfix(loss=f"{epoch.train_loss:.3f}", accuracy=f"{epoch.validation_accuracy:.3f}")
+        running.log.info(
+            "epoch %d: train loss %.4f, validation loss %.4f, validation accuracy %.4f",
+            epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy,
+        )  # fmt: skip
+
+    trained = train(
+        network.to(device),
+        train_images,
+        validation_images,
+        order=generator(*role, "order"),
+        on_epoch=report,
+        **recipe,
+    )
+    bar.close()
+    running.log.info("best epoch: %d", trained.best_epoch)
+
+    who = {"seed": wildcards.seed, "parent": wildcards.parent}
+    rows = [who | epoch.as_row() for epoch in trained.curve]
+    write_rows(snakemake.output.curve, rows[0], rows)
+    save_weights(initial, snakemake.output.initial)
+    save_weights(trained.best_weights, snakemake.output.weights)
