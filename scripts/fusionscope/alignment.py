@@ -59,6 +59,7 @@ def alignment_groups(network: nn.Module) -> tuple[Group, ...]:
     writers: list[tuple[int, str, int]] = []  # (token, weight, token on the input side)
     token_of: dict[fx.Node, int] = {}
     fixed: list[int] = []
+    used: set[str] = set()
     for node in traced.graph.nodes:
         done = operation(node, traced)
         sources = [token_of[source] for source in node.all_input_nodes]
@@ -67,14 +68,16 @@ def alignment_groups(network: nn.Module) -> tuple[Group, ...]:
             fixed.append(token_of[node])
         elif node.op == "output":
             fixed.extend(sources)
-        elif is_dense(done):
+        elif is_dense(node, done) and node.target not in used:
+            used.add(node.target)  # called twice, a layer would tie its neurons to those it reads
             token_of[node] = ties.new()
             writers.append((token_of[node], f"{node.target}.weight", sources[0]))
             members.append((sources[0], f"{node.target}.weight", INPUT_AXIS))
             members.append((token_of[node], f"{node.target}.weight", OUTPUT_AXIS))
             if done.bias is not None:
                 members.append((token_of[node], f"{node.target}.bias", OUTPUT_AXIS))
-        elif isinstance(done, nn.BatchNorm2d):
+        elif isinstance(done, nn.BatchNorm2d) and node.target not in used:
+            used.add(node.target)
             token_of[node] = sources[0]
             parts = [part for part in NORM_PARTS if getattr(done, part) is not None]
             members.extend((sources[0], f"{node.target}.{part}", 0) for part in parts)
@@ -90,8 +93,11 @@ def alignment_groups(network: nn.Module) -> tuple[Group, ...]:
     return collect(traced, ties, members, writers, {ties.root(token) for token in fixed})
 
 
-def is_dense(done: object) -> bool:
-    return isinstance(done, nn.Linear) or (isinstance(done, nn.Conv2d) and done.groups == 1)
+def is_dense(node: fx.Node, done: object) -> bool:
+    """Whether every channel of the output reads every channel of the input (axis 1)."""
+    if isinstance(done, nn.Linear):  # acts on the last axis
+        return shape(node).numel() == done.out_features
+    return isinstance(done, nn.Conv2d) and done.groups == 1
 
 
 def keeps_channels(node: fx.Node, done: object) -> bool:

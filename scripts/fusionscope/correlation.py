@@ -124,9 +124,9 @@ def kendall_score(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, fl
     The variance with ties is Kendall 1970, "Rank Correlation Methods", equation 4.4.
     """
     n = len(x)
-    upper = np.triu_indices(n, k=1)
-    sign_x = np.sign(x[upper[0]] > x[upper[1]]).astype(float) - (x[upper[0]] < x[upper[1]])
-    sign_y = np.sign(y[upper[0]] > y[upper[1]]).astype(float) - (y[upper[0]] < y[upper[1]])
+    first, second = np.triu_indices(n, k=1)
+    # comparisons, not differences: censored points are infinite
+    sign_x, sign_y = ((c[first] > c[second]).astype(float) - (c[first] < c[second]) for c in (x, y))
     t, u = (np.unique(column, return_counts=True)[1].astype(float) for column in (x, y))
     variance = (n * (n - 1) * (2 * n + 5) - sum((c * (c - 1) * (2 * c + 5)).sum() for c in (t, u))) / 18
     if n > 1:

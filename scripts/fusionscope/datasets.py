@@ -67,7 +67,7 @@ def load_torchvision(name: str) -> Callable[[Path], tuple[Labelled, Labelled]]:
 
 
 def load_image_folder(folder: Path) -> tuple[Labelled, Labelled]:
-    """A user's pictures in folder/train/<class>/ and folder/test/<class>/, any size and format.
+    """A user's pictures in folder/train/<class>/ and folder/test/<class>/, any size Pillow reads.
 
     Each is scaled so that its shorter side is 32 pixels and cropped to the middle.
     """
@@ -80,14 +80,14 @@ def load_image_folder(folder: Path) -> tuple[Labelled, Labelled]:
     def picture(path: str) -> np.ndarray:
         try:
             with Image.open(path) as image:
-                return np.asarray(to_size(image.convert("RGB")))
+                return np.asarray(to_size(eight_bits(image).convert("RGB")))
         except (UnidentifiedImageError, OSError) as error:
             raise InputError(f"{path}: cannot be read as a picture; repair or remove it") from error
 
     parts = {}
     for split in ("train", "test"):
         try:
-            parts[split] = ImageFolder(str(folder / split))
+            parts[split] = ImageFolder(str(folder / split), is_valid_file=is_visible)
         except FileNotFoundError as error:
             raise InputError(
                 f"image folder {folder}: expected pictures in {split}/<class>/ ({error})"
@@ -99,6 +99,20 @@ def load_image_folder(folder: Path) -> tuple[Labelled, Labelled]:
         (np.stack([picture(path) for path, _ in part.samples]), np.asarray(part.targets))
         for part in (parts["train"], parts["test"])
     )
+
+
+def is_visible(path: str) -> bool:
+    """Every file counts as a picture, and says so if it is none, but for hidden ones (.DS_Store)."""
+    return not Path(path).name.startswith(".")
+
+
+def eight_bits(image):
+    """A Pillow image of 16-bit grey scaled to 8 bits; others as they are."""
+    if not image.mode.startswith("I"):
+        return image
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 def unchanged(pixels: np.ndarray) -> np.ndarray:

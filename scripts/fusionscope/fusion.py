@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fusionscope.alignment import Group, alignment_groups, move, move_axis
 from fusionscope.weights import Weights
 
-RELATIVE_GAIN = 1e-9  # of a unit-norm row's length, per neuron: below it a gain is rounding
+RELATIVE_GAIN = 1e-6  # of a unit-norm row's length, per neuron: below it a gain is rounding
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ def ground_cost_by_weights(
             if couplings[writer.reads] is None:
                 continue
             rows_a = move_axis(rows_a, 1, column_normalised(couplings[writer.reads]))
-        costs.append(torch.cdist(unit_rows(rows_a), unit_rows(rows_b)))
+        # by matrix product: eight times as fast as by differences, 3e-8 off where rows coincide
+        rows = unit_rows(rows_a), unit_rows(rows_b)
+        costs.append(torch.cdist(*rows, compute_mode="use_mm_for_euclid_dist"))
     return torch.stack(costs).sum(0)
 
 

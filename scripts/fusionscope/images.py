@@ -59,7 +59,7 @@ class Images:
 
 
 def load_images(path: str | Path, split: str) -> Images:
-    """The `split` (train, validation or test) of a file written by `datasets.write_dataset`."""
+    """The `split` (train, validation or test) of a file of the arrays that `datasets.prepare` gives."""
     with np.load(path, allow_pickle=False) as file:
         if f"{split}_pixels" not in file:
             raise InputError(

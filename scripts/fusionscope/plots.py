@@ -298,7 +298,7 @@ def empty_figure(width: float, height: float) -> Figure:
 
 def note(text: str) -> Figure:
     """A small figure that says why there is nothing to see."""
-    figure = empty_figure(MIN_WIDTH, 1)
+    figure = Figure(figsize=(MIN_WIDTH, 1))
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=LARGE, color=GREY)
     return figure
 

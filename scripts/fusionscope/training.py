@@ -20,7 +20,7 @@ class Epoch:
     """One row of the learning curve. Losses in nats, accuracies in [0, 1]."""
 
     epoch: int
-    learning_rate: float  # at the end of the epoch
+    learning_rate: float  # of the epoch's last step
     train_loss: float  # running mean while the weights move
     train_accuracy: float  # likewise
     validation_loss: float
@@ -91,14 +91,14 @@ def train(
 
     best_weights, best_loss, best_epoch, curve = {}, float("inf"), 0, []
     for number in range(1, epochs + 1):
-        losses, sizes, hits = run_epoch(
+        losses, sizes, hits, last_rate = run_epoch(
             network, train_images, batch_size, optimizer, scheduler, clip_norm, augment, order
         )
         check_finite(losses, first_step=(number - 1) * steps_per_epoch + 1, learning_rate=learning_rate)
         logits = predict(network, validation_images, EVALUATION_BATCH)
         epoch = Epoch(
             epoch=number,
-            learning_rate=optimizer.param_groups[0]["lr"],
+            learning_rate=last_rate,
             train_loss=(losses @ sizes).item() / len(train_images),
             train_accuracy=hits / len(train_images),
             validation_loss=mean_loss(logits, validation_images.labels),
@@ -117,8 +117,11 @@ def train(
 
 def run_epoch(
     network, images, batch_size, optimizer, scheduler, clip_norm, augment, order
-) -> tuple[Tensor, Tensor, int]:
-    """One pass over `images`: loss and size of each step's batch (steps,), and correct answers."""
+) -> tuple[Tensor, Tensor, int, float]:
+    """One pass over `images`.
+
+    Loss and size of each step's batch (steps,), correct answers, and the last step's learning rate.
+    """
     network.train()
     losses, sizes = [], []
     hits = torch.zeros((), dtype=torch.long, device=images.labels.device)
@@ -131,13 +134,14 @@ def run_epoch(
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
+        rate = optimizer.param_groups[0]["lr"]
         scheduler.step()
         # kept on the device: asking for a number here would make a GPU wait at every step
         losses.append(loss.detach().double())
         sizes.append(len(index))
         hits += logits.detach().argmax(1).eq(batch.labels).sum()
     losses = torch.stack(losses)
-    return losses, losses.new_tensor(sizes), int(hits)
+    return losses, losses.new_tensor(sizes), int(hits), rate
 
 
 def check_finite(losses: Tensor, first_step: int, learning_rate: float) -> None:

@@ -1,0 +1,201 @@
+"""The networks: names, shapes, sizes, and the scale of fresh weights."""
+
+import math
+
+import cases
+import pytest
+import torch
+from torch import nn
+
+from fusionscope.networks import BasicBlock, build, initialise, scaled
+
+VGG11_CHANNELS = (3, 64, 128, 256, 256, 512, 512, 512, 512)
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def norm_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.{part}": (channels,) if part != "num_batches_tracked" else () for part in NORM_PARTS}
+
+
+@pytest.mark.parametrize("model_type", cases.VGG_TYPES)
+def test_vgg11_has_the_published_names_and_shapes(model_type):
+    expected = {"classifier.weight": (10, 512)}
+    if cases.has_bias(model_type):
+        expected["classifier.bias"] = (10,)
+    convs = cases.VGG11_CONVS[cases.has_norm(model_type)]
+    for number, conv in enumerate(convs):
+        inputs, outputs = VGG11_CHANNELS[number : number + 2]
+        expected[f"{conv}.weight"] = (outputs, inputs, 3, 3)
+        if cases.has_bias(model_type):
+            expected[f"{conv}.bias"] = (outputs,)
+        if cases.has_norm(model_type):
+            expected |= norm_shapes(cases.VGG11_NORMS[number], outputs)
+    assert shapes(build(model_type, 10)) == expected
+
+
+@pytest.mark.parametrize("model_type", cases.RESNET_TYPES)
+def test_resnet18_has_the_published_names_and_shapes(model_type):
+    expected = {"conv1.weight": (64, 3, 3, 3), "linear.weight": (10, 512)}
+    if cases.has_bias(model_type):
+        expected["linear.bias"] = (10,)
+    norms = {"bn1": 64}
+    for stage, inputs, channels in ((1, 64, 64), (2, 64, 128), (3, 128, 256), (4, 256, 512)):
+        for block in (0, 1):
+            prefix = f"layer{stage}.{block}"
+            first = inputs if block == 0 else channels
+            expected[f"{prefix}.conv1.weight"] = (channels, first, 3, 3)
+            expected[f"{prefix}.conv2.weight"] = (channels, channels, 3, 3)
+            norms |= {f"{prefix}.bn1": channels, f"{prefix}.bn2": channels}
+            if first != channels:
+                expected[f"{prefix}.shortcut.0.weight"] = (channels, first, 1, 1)
+                norms[f"{prefix}.shortcut.1"] = channels
+    if cases.has_norm(model_type):
+        for name, channels in norms.items():
+            expected |= norm_shapes(name, channels)
+    assert shapes(build(model_type, 10)) == expected
+
+
+def parameter_count(model_type: str) -> int:
+    return sum(parameter.numel() for parameter in build(model_type, 10).parameters())
+
+
+def test_full_vgg11_without_bias_and_norm_has_as_many_parameters_as_summed_by_hand():
+    convolutions = 3 * 64 + 64 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 3 * 512 * 512
+    assert parameter_count("VGG11_NOBIAS_NOBN") == 9 * convolutions + 512 * 10 == 9_222_848
+
+
+def test_full_resnet18_has_as_many_parameters_as_summed_by_hand():
+    stem = 9 * 3 * 64 + 2 * 64
+    layer1 = 4 * (9 * 64 * 64 + 2 * 64)
+    later = sum(
+        9 * c // 2 * c + 3 * 9 * c * c + c // 2 * c + 5 * 2 * c  # projection and five norms included
+        for c in (128, 256, 512)
+    )
+    # 11,173,962 is also what others report for this layout with ten classes
+    assert parameter_count("RESNET18") == stem + layer1 + later + 512 * 10 + 10 == 11_173_962
+
+
+@pytest.mark.parametrize("width", [0.01, 0.0625, 0.3, 1.0])
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
+def test_every_network_gives_one_finite_logit_per_class_at_every_width(model_type, width):
+    network = build(model_type, 7, width)
+    initialise(network, generator(0))
+    with torch.no_grad():
+        logits = network(torch.randn(2, 3, 32, 32, generator=generator(1)))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+    if width > 0.01:  # it looks at its input; a single channel may be switched off by its ReLU
+        assert logits[0].ne(logits[1]).any()
+
+
+def test_width_scales_the_channels_and_leaves_at_least_one():
+    assert [scaled(64, width) for width in (1.0, 0.5, 0.125, 0.001)] == [64, 32, 8, 1]
+    assert build("VGG11", 10, 0.25).classifier.in_features == 128
+
+
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
+def test_a_built_network_is_in_eval_mode(model_type):
+    assert not any(module.training for module in build(model_type, 10, cases.TINY).modules())
+
+
+@pytest.mark.parametrize("model_type", ["VGG11", "VGG11_NOBN", "RESNET18", "RESNET18_NOBN"])
+def test_convolutions_start_with_the_variance_of_he_and_unnormalised_branches_at_zero(model_type):
+    network = build(model_type, 10)
+    initialise(network, generator(3))
+    unnormalised_branches = {
+        module.conv2
+        for module in network.modules()
+        if isinstance(module, BasicBlock) and not cases.has_norm(model_type)
+    }
+    seen = 0
+    for conv in network.modules():
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        fan_in = conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1]
+        seen += 1
+        if conv in unnormalised_branches:
+            assert conv.weight.eq(0).all()
+            continue
+        expected = 2 / fan_in
+        # a sample variance of n normals has the relative standard error sqrt(2 / n); six of them
+        tolerance = 6 * math.sqrt(2 / conv.weight.numel())
+        assert conv.weight.var().item() == pytest.approx(expected, rel=tolerance)
+        mean_error = math.sqrt(expected / conv.weight.numel())
+        assert abs(conv.weight.mean().item()) < 6 * mean_error
+    assert seen == (8 if cases.is_vgg(model_type) else 20)
+    assert len(unnormalised_branches) == (8 if model_type == "RESNET18_NOBN" else 0)
+
+
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
+def test_everything_but_convolutions_starts_as_documented(model_type):
+    network = build(model_type, 10, 0.25)
+    with torch.no_grad():  # whatever was there before must be gone
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.fill_(7)
+    initialise(network, generator(0))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            assert module.bias.eq(0).all()
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.weight.eq(1).all()
+            assert module.running_var.eq(1).all()
+            assert module.bias.eq(0).all()
+            assert module.running_mean.eq(0).all()
+            assert module.num_batches_tracked == 0
+        if isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(128)
+            largest = module.weight.abs().max().item()
+            # of 1,280 uniform draws the largest is within 2% of the end but for e^-25
+            assert 0.98 * bound < largest <= bound
+
+
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
+def test_fresh_weights_depend_on_the_generator_and_on_nothing_else(model_type):
+    one, same, other = (build(model_type, 10, cases.TINY) for _ in range(3))
+    branches_at_zero = model_type.startswith("RESNET18") and not cases.has_norm(model_type)
+    initialise(one, generator(1))
+    torch.manual_seed(1234)  # the global state plays no part
+    initialise(same, generator(1))
+    initialise(other, generator(2))
+    for name, parameter in one.named_parameters():
+        assert torch.equal(parameter, same.get_parameter(name))
+        if parameter.dim() > 1 and not (branches_at_zero and name.endswith("conv2.weight")):
+            assert not torch.equal(parameter, other.get_parameter(name))
+
+
+@torch.no_grad()
+def test_a_fresh_resnet18_without_norm_is_as_deep_as_its_shortcuts():
+    """Branches that start at zero leave the stem and the three projections between ReLUs."""
+    network = build("RESNET18_NOBIAS_NOBN", 10, cases.TINY)
+    initialise(network, generator(0))
+    x = torch.randn(4, 3, 32, 32, generator=generator(1))
+    stream = network.conv1(x).relu()
+    for layer in (network.layer2, network.layer3, network.layer4):
+        stream = layer[0].shortcut(stream).relu()
+    assert torch.equal(network(x), network.linear(nn.functional.avg_pool2d(stream, 4).flatten(1)))
+
+
+@torch.no_grad()
+def test_the_signal_keeps_its_scale_through_vgg11_without_norm():
+    """PyTorch's default has a sixth of He's variance per layer: 6^-8 after eight layers."""
+    x = torch.randn(8, 3, 32, 32, generator=generator(0))
+    network = build("VGG11_NOBIAS_NOBN", 10)
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    default = network.features(x).square().mean().item()
+    initialise(network, generator(0))
+    ours = network.features(x).square().mean().item()
+    # Pooling lifts the second moment and zero padding lowers it: by less than this, in all.
+    assert 0.1 < ours < 10
+    # Without biases the ratio is 6^8 in expectation, whatever pooling and padding do.
+    assert ours / default == pytest.approx(6**8, rel=0.5)
