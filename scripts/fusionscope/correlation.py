@@ -15,6 +15,7 @@ from scipy import stats
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 
 CONFIDENCE = 0.95
+NEARLY_ZERO = 1e-300  # what is left of 1 - r^2 at perfect correlation
 # Variance of arctanh(coefficient) is factor / (degrees of freedom - lost): Fisher 1921 for Pearson,
 # Fieller, Hartley & Pearson 1957 for the rank coefficients.
 INTERVALS = {"pearson": (1.0, 1), "spearman": (1.06, 1), "kendall": (0.437, 2)}
@@ -41,11 +42,14 @@ def correlations(
     """Kendall tau-b, Pearson r and Spearman rho of `x` with `y`, both (n,).
 
     `censored` says of each x whether it is a bound: the rank coefficients keep such points, tied beyond
-    all others on their side; Pearson leaves them out. `strata` (n,): labels of the points' groups.
+    all others on their side; Pearson leaves them out. Points without a number count nowhere. `strata`
+    (n,): labels of the points' groups.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     censored = np.asarray([NOT_CENSORED] * len(x) if censored is None else censored)
     strata = np.zeros(len(x), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    known = ~(np.isnan(x) | np.isnan(y))
+    x, y, censored, strata = x[known], y[known], censored[known], strata[known]
     ranked = np.where(censored == LEFT, -np.inf, np.where(censored == RIGHT, np.inf, x))
     exact = censored == NOT_CENSORED
     return {
@@ -79,8 +83,8 @@ def residual_correlation(name: str, x: np.ndarray, y: np.ndarray, strata: np.nda
         if not np.any(column):
             return undefined(n, f"{what} is constant")
     r = float(np.clip(dx @ dy / math.sqrt((dx @ dx) * (dy @ dy)), -1, 1))
-    t = r * math.sqrt(freedom / max(1 - r * r, np.finfo(float).tiny))
-    return Correlation(r, float(2 * stats.t.sf(abs(t), freedom)), *interval(name, r, freedom + 1), n)
+    t = r * math.sqrt(freedom / max(1 - r * r, NEARLY_ZERO))
+    return Correlation(r, float(2 * stats.t.sf(abs(t), freedom)), *interval(name, r, freedom + 2), n)
 
 
 def centred(column: np.ndarray, strata: np.ndarray) -> np.ndarray:
@@ -114,7 +118,8 @@ def kendall(x: np.ndarray, y: np.ndarray, strata: np.ndarray) -> Correlation:
         s, pairs_x, pairs_y, v = kendall_score(x[mine], y[mine])
         score, untied_x, untied_y, variance = score + s, untied_x + pairs_x, untied_y + pairs_y, variance + v
     tau = float(score / math.sqrt(untied_x * untied_y))
-    p_value = float(2 * stats.norm.sf(abs(score) / math.sqrt(variance)))
+    # no variance: no stratum varies in both, so nothing speaks against independence
+    p_value = float(2 * stats.norm.sf(abs(score) / math.sqrt(variance))) if variance > 0 else 1.0
     return Correlation(tau, p_value, *interval("kendall", tau, n - len(np.unique(strata)) + 1), n)
 
 

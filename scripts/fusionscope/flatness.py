@@ -18,6 +18,7 @@ from fusionscope.measurement import LEFT, NOT_CENSORED, OPPOSITE, RIGHT, Measure
 from fusionscope.seeding import generator
 
 ACCURACY_DROP = 0.1  # the paper's threshold
+ROUNDING = 1e-9  # of a difference of two accuracies: 0.8 - 0.7 is a little more than 0.1
 EPSILON = 1e-3  # the paper's epsilon: weights at zero are perturbed too
 DELTA = 0.05  # confidence of the bounds
 SLOPE_STEP = 0.25  # in log scale, to each side, for the error of a search
@@ -69,10 +70,10 @@ def measure_flatness(
         worst_drops(landscape, w, lambda a: a * magnitude + EPSILON, **worst), torch.max, **search
     )
     results = {
-        "pac_bayes_sigma": as_measurement(sigma, lambda s: s, increasing=True),
-        "pac_bayes_mag_sigma": as_measurement(sigma_mag, lambda s: s, increasing=True),
-        "sharpness_alpha": as_measurement(alpha, lambda s: s, increasing=True),
-        "sharpness_mag_alpha": as_measurement(alpha_mag, lambda s: s, increasing=True),
+        "pac_bayes_sigma": as_measurement(sigma, lambda s: s),
+        "pac_bayes_mag_sigma": as_measurement(sigma_mag, lambda s: s),
+        "sharpness_alpha": as_measurement(alpha, lambda s: s),
+        "sharpness_mag_alpha": as_measurement(alpha_mag, lambda s: s),
         "pac_bayes_flatness": as_measurement(sigma, inverse_square),
         "pac_bayes_mag_flat": as_measurement(sigma_mag, inverse_square),
         "sharpness_flatness": as_measurement(alpha, inverse_square),
@@ -114,13 +115,17 @@ def inverse_square(scale: float) -> float:
     return 1 / scale**2
 
 
-def as_measurement(scale: Scale, formula: Callable[[float], float], increasing=False) -> Measurement:
-    """`formula` at the scale, its error by the delta method, its censoring turned where it falls."""
+def as_measurement(scale: Scale, formula: Callable[[float], float]) -> Measurement:
+    """`formula` at the scale, its error by the delta method, its censoring turned where it falls.
+
+    Most measures fall with the scale; the magnitude-aware ones rise where most weights are near zero.
+    """
     std_error = None
     if scale.log_error is not None:
         above, below = (formula(scale.value * math.exp(sign * scale.log_error)) for sign in (1, -1))
         std_error = abs(above - below) / 2
-    censored = scale.censored if increasing else OPPOSITE[scale.censored]
+    rises = formula(1.01 * scale.value) > formula(scale.value)
+    censored = scale.censored if rises else OPPOSITE[scale.censored]
     return Measurement(formula(scale.value), std_error, censored)
 
 
@@ -182,14 +187,15 @@ def largest_scale(drops: Drops, reduce: Reduce, *, low: float, high: float, tole
     drop: for a mean its standard error; for a maximum the spread between single draws, which says how
     much the search for the worst case depends on where it starts.
     """
-    if reduce(drops(high)) <= ACCURACY_DROP:
+    allowed = ACCURACY_DROP + ROUNDING
+    if reduce(drops(high)) <= allowed:
         return Scale(high, None, RIGHT)
-    if reduce(drops(low)) > ACCURACY_DROP:
+    if reduce(drops(low)) > allowed:
         return Scale(low, None, LEFT)
     inside, outside = math.log(low), math.log(high)
     while outside - inside > tolerance:
         middle = (inside + outside) / 2
-        if reduce(drops(math.exp(middle))) <= ACCURACY_DROP:
+        if reduce(drops(math.exp(middle))) <= allowed:
             inside = middle
         else:
             outside = middle

@@ -105,7 +105,8 @@ def lipschitz_upper_bound(network: nn.Module) -> float:
         elif node.op == "output":
             return bound[node.args[0]]
         else:
-            inherited = sum(bound[source] for source in node.all_input_nodes)
+            # not all_input_nodes, which has x + x once
+            inherited = sum(bound[source] for source in node.args if isinstance(source, fx.Node))
             bound[node] = inherited * operator_norm(node, operation(node, traced))
     raise AssertionError("a traced graph ends in an output")
 
@@ -116,11 +117,13 @@ def operator_norm(node: fx.Node, done: object) -> float:
         return convolution_norm(done, shape(node.all_input_nodes[0])[1:])
     if isinstance(done, nn.Linear):
         return torch.linalg.matrix_norm(done.weight, 2).item()
-    if isinstance(done, ONE_LIPSCHITZ_MODULES) or done in (F.relu, torch.relu, torch.flatten, *ADDITIONS):
+    if isinstance(done, ONE_LIPSCHITZ_MODULES) or done in (F.relu, torch.relu, torch.flatten):
         return 1.0
-    if isinstance(done, nn.MaxPool2d) and done.kernel_size == done.stride:
+    if done in ADDITIONS and not node.kwargs:  # torch.add(..., alpha=2) scales
+        return 1.0
+    if isinstance(done, nn.MaxPool2d) and done.kernel_size == done.stride and done.dilation == 1:
         return 1.0  # disjoint windows: each input enters at most one maximum
-    if done is F.avg_pool2d and len(node.args) == 2:
+    if done is F.avg_pool2d and len(node.args) == 2 and not node.kwargs:
         return 1 / node.args[1]  # the mean of k x k values has norm 1 / k, windows are disjoint
     raise InputError(
         f"no Lipschitz constant is known for operation '{node.name}': switch the input space off"
@@ -130,17 +133,16 @@ def operator_norm(node: fx.Node, done: object) -> float:
 def convolution_norm(convolution: nn.Conv2d, input_shape: torch.Size) -> float:
     """The largest singular value of a convolution as a matrix on inputs of `input_shape` (c, h, w).
 
-    Stride and zero padding as they are. Lanczos (ARPACK) on A^T A to machine precision, so exact to
-    rounding; A^T is the transposed convolution. Sedghi et al. 2019 (arXiv 1805.10408) treat the
+    Stride, padding, dilation and groups as they are. Lanczos (ARPACK) on A^T A to machine precision, so
+    exact to rounding; A^T is the transposed convolution. Sedghi et al. 2019 (arXiv 1805.10408) treat the
     periodic case, which at small images differs.
     """
-    weight, options = convolution.weight, {"stride": convolution.stride, "padding": convolution.padding}
 
     def normal_product(x: np.ndarray) -> np.ndarray:
         image = torch.from_numpy(x.astype(np.float64)).view(1, *input_shape)
         image.requires_grad_()
         with torch.enable_grad():
-            output = F.conv2d(image, weight, **options)
+            output = convolution._conv_forward(image, convolution.weight, None)  # linear: without bias
             (product,) = torch.autograd.grad(output, image, output.detach())
         return product.flatten().numpy()
 

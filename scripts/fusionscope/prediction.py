@@ -64,6 +64,7 @@ def accuracy_error(share: float, count: int) -> float:
 
 
 BOOTSTRAP_SAMPLES = 100
+BELOW_ONE = 1 - 1e-6  # as float32, torchmetrics' own precision
 
 
 def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -> Measurement:
@@ -74,7 +75,8 @@ def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -
     """
     from torchmetrics.functional.classification import multiclass_calibration_error  # slow to import
 
-    probabilities = logits.double().softmax(1).cpu()
+    # torchmetrics would give a confidence of exactly 1 a bin of its own
+    probabilities = logits.double().softmax(1).cpu().clamp(max=BELOW_ONE)
     labels = labels.cpu()
 
     def error(index: Tensor | slice) -> float:

@@ -145,7 +145,7 @@ def summary_latex(summary: pd.DataFrame, models: Sequence[str], caption: str, la
 
 def latex_cell(row) -> str:
     """$mean \\pm std$ to four figures; a star where some of the values are bounds."""
-    star = r"^{*}" if row.censored else ""
+    star = r"{}^{*}" if row.censored else ""
     if math.isnan(row.std):
         return f"${latex_number(row.mean)}{star}$"
     return rf"${latex_number(row.mean)} \pm {latex_number(row.std)}{star}$"
