@@ -1,0 +1,148 @@
+"""The real Snakemake on a copy of the workflow, with a configuration that takes a minute."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CODE = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "envs", "profiles")
+
+TINY = {
+    "run": ["tiny"],
+    "experiments": {
+        "tiny": {
+            "dataset": "digits",
+            "model_type": "VGG11_NOBIAS",
+            "width": 0.0625,
+            "seeds": 2,
+            "training": "tiny",
+            "measurements": "tiny",
+        }
+    },
+    "training": {
+        "tiny": {
+            "epochs": 1,
+            "batch_size": 64,
+            "learning_rate": 0.05,
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+            "schedule": {"kind": "constant"},
+            "augmentation": "none",
+        }
+    },
+    "measurements": {
+        "tiny": {
+            "batch_size": 64,
+            "input_space": {"images": 4, "starts": 1, "power_iterations": 2},
+            "hessian": {
+                "images": 8,
+                "eigenvalue_tolerance": 0.5,
+                "max_restarts": 1,
+                "trace_draws": 2,
+                "density_starts": 1,
+                "lanczos_steps": 2,
+            },
+            "flatness": {
+                "images": 16,
+                "draws": 2,
+                "starts": 2,
+                "ascent_steps": 1,
+                "tolerance": 2.0,
+                "scale_range": [1.0e-4, 10.0],
+            },
+            "prediction_space": {"calibration_bins": 5},
+        }
+    },
+}
+
+
+class Workflow:
+    """A folder with the workflow's code and a configuration of its own, laid over config.yaml."""
+
+    def __init__(self, folder: Path, settings: dict):
+        self.folder = folder
+        self.settings = settings
+
+    @classmethod
+    def fresh(cls, folder: Path, settings: dict) -> "Workflow":
+        folder.mkdir(parents=True)
+        for name in CODE:
+            source = ROOT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, folder / name)
+        return cls(folder, settings)
+
+    def copy(self, folder: Path) -> "Workflow":
+        """The same state, times of files included, somewhere else."""
+        shutil.copytree(self.folder, folder)
+        return Workflow(folder, yaml.safe_load(yaml.safe_dump(self.settings)))
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        mine = self.folder / "mine.yaml"
+        mine.write_text(yaml.safe_dump(self.settings, sort_keys=False))
+        command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    def run(self, *arguments: str, cores: int = 2) -> str:
+        """Run it; what it printed. Fails if the run does."""
+        done = self.snakemake("--cores", str(cores), *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def refused(self, *arguments: str) -> str:
+        """Run it, expecting it to fail; what it printed."""
+        done = self.snakemake("--cores", "2", *arguments)
+        assert done.returncode != 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Jobs that a dry run plans, by rule; empty where there is nothing to be done."""
+        done = self.snakemake("-n", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        statistics = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+        jobs = {rule: int(count) for rule, count in statistics if rule not in ("all", "total")}
+        assert jobs or "Nothing to be done" in done.stdout + done.stderr
+        return jobs
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    @property
+    def tiny(self) -> dict:
+        return self.settings["experiments"]["tiny"]
+
+    def csv_files(self) -> dict[str, bytes]:
+        results = sorted((self.folder / "results").rglob("*.csv"))
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in results}
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Workflow:
+    """A tiny run that has ended. Not to be changed: `finished` is a copy for each test."""
+    workflow = Workflow.fresh(tmp_path_factory.mktemp("finished") / "workflow", TINY)
+    workflow.run()
+    return workflow
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path) -> Workflow:
+    return finished_run.copy(tmp_path / "workflow")
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Workflow:
+    """The workflow before its first run."""
+    return Workflow.fresh(tmp_path / "workflow", yaml.safe_load(yaml.safe_dump(TINY)))

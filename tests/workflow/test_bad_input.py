@@ -1,0 +1,145 @@
+"""Every mistake is answered by one sentence that names it, and nothing is lost."""
+
+import pytest
+import torch
+
+from .conftest import TINY
+
+pytestmark = pytest.mark.xdist_group("bad input")
+
+
+def change(settings: dict, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        settings = settings.setdefault(key, {})
+    settings[last] = value
+
+
+BAD_SETTINGS = {
+    "typing error in a key": (
+        ("experiments.tiny.seedz", 3),
+        "experiments.tiny: unknown key 'seedz'; did you mean 'seeds'?",
+    ),
+    "unknown network": (
+        ("experiments.tiny.model_type", "VGG11_NOBAIS"),
+        "experiments.tiny.model_type: 'VGG11_NOBAIS' is not known; did you mean 'VGG11_NOBIAS'?",
+    ),
+    "unknown data set": (
+        ("experiments.tiny.dataset", "cifar"),
+        "experiments.tiny.dataset: 'cifar' is not known; did you mean 'cifar10'?",
+    ),
+    "a number that YAML takes for text": (
+        ("training.tiny.learning_rate", "5e-2"),
+        "training.tiny.learning_rate: '5e-2' is text, not a number; in YAML write 0.05",
+    ),
+    "no seeds": (
+        ("experiments.tiny.seeds", 0),
+        "experiments.tiny.seeds: 0 is not right; expected a number of seeds, at least 1, or a list",
+    ),
+    "a recipe that is not there": (
+        ("experiments.tiny.training", "papper"),
+        "experiments.tiny.training: 'papper' is not defined; did you mean 'paper'?",
+    ),
+    "a fusion that is not there": (
+        ("experiments.tiny.fusions", ["geometric"]),
+        "experiments.tiny.fusions: 'geometric' is not defined; did you mean 'geometric_fused'?",
+    ),
+    "an experiment that is not there": (
+        ("run", ["tinny"]),
+        "run: no experiment 'tinny'; did you mean 'tiny'?",
+    ),
+    "a fusion named like a parent": (
+        ("fusions.parent_1", {"method": "average"}),
+        "fusions: 'parent_1' cannot be a name",
+    ),
+    "correlation without accuracy": (
+        ("experiments.tiny.spaces", {"prediction": False}),
+        "experiments.tiny.spaces: correlation is with a metric of the prediction space",
+    ),
+    "a negative width": (
+        ("experiments.tiny.width", -1),
+        "experiments.tiny.width: -1 is not right; expected a number above 0",
+    ),
+    "an image folder without its path": (
+        ("experiments.tiny.dataset", "image_folder"),
+        "experiments.tiny: 'dataset: image_folder' and 'image_folder: <path>' go together",
+    ),
+    "weights that were promised": (
+        ("experiments.tiny.weights", "provided"),
+        "no such file, though tiny has 'weights: provided'; put the weights there",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SETTINGS)
+def test_a_bad_setting_is_named_before_any_job_starts(fresh, case):
+    (path, value), sentence = BAD_SETTINGS[case]
+    change(fresh.settings, path, value)
+    printed = fresh.refused()
+    assert sentence in printed
+    assert "Traceback" not in printed
+    assert not (fresh.folder / "data").exists()
+
+
+def provided(workflow, **broken) -> None:
+    """Parents as a user would bring them, with the changes in `broken` applied to parent_2."""
+    from fusionscope.networks import build
+
+    workflow.settings["run"] = ["mine"]
+    workflow.settings["experiments"]["mine"] = TINY["experiments"]["tiny"] | {
+        "weights": "provided",
+        "seeds": 1,
+    }
+    folder = workflow.folder / "experiments/mine/mine_seed1"
+    folder.mkdir(parents=True)
+    for parent in ("parent_1", "parent_2"):
+        torch.manual_seed(len(str(folder)))
+        weights = build("VGG11_NOBIAS", 10, 0.0625).state_dict()
+        torch.save(weights, folder / f"{parent}.pth")
+    torch.save({**weights, **broken}, folder / "parent_2.pth")
+
+
+def test_weights_of_another_shape_are_named_and_kept(fresh):
+    provided(fresh, **{"classifier.weight": torch.zeros(100, 32)})
+    path = fresh.folder / "experiments/mine/mine_seed1/parent_2.pth"
+    before = path.read_bytes()
+    printed = fresh.refused()
+    assert "parent_2.pth: classifier.weight is (100, 32), expected (10, 32): are 'model_type'" in printed
+    assert path.read_bytes() == before
+    assert not list(fresh.folder.glob("experiments/mine/mine_seed1/naive_fused*"))
+
+
+def test_weights_that_are_not_finite_are_named(fresh):
+    provided(fresh, **{"features.4.weight": torch.full((8, 4, 3, 3), float("nan"))})
+    assert "parent_2.pth: features.4.weight has values that are not finite" in fresh.refused()
+
+
+def test_truncated_weights_are_named(fresh):
+    provided(fresh)
+    path = fresh.folder / "experiments/mine/mine_seed1/parent_2.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "parent_2.pth: cannot be read as a PyTorch state dict" in fresh.refused()
+
+
+def test_weights_of_a_trained_experiment_that_somebody_brought_are_not_overwritten(fresh):
+    path = fresh.folder / "experiments/tiny/tiny_seed1/parent_1.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"precious")
+    assert "parent_1.pth: was not made by this workflow and would be overwritten" in fresh.refused()
+    assert path.read_bytes() == b"precious"
+
+
+def test_training_that_diverges_names_the_step_and_writes_no_weights(fresh):
+    fresh.settings["training"]["tiny"] |= {"learning_rate": 1.0e6, "clip_norm": None}
+    fresh.tiny["model_type"] = "VGG11_NOBIAS_NOBN"
+    printed = fresh.refused()
+    assert "training diverged at step" in printed
+    assert "try a learning_rate below 1e+06" in printed
+    assert not list(fresh.folder.rglob("*.pth"))
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(fresh):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    fresh.settings["device"] = "cuda"
+    assert "config: device: 'cuda' was asked for and PyTorch finds no GPU; set auto or cpu" in fresh.refused()

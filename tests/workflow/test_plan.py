@@ -1,0 +1,46 @@
+"""What Snakemake plans for the configurations that ship, and for spaces that are switched off."""
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("plans")
+
+
+def test_a_study_experiment_plans_every_job_of_its_five_seeds(fresh):
+    fresh.settings["run"] = ["vgg11_cifar10"]
+    planned = fresh.planned()
+    assert planned["prepare_data"] == 1
+    assert planned["train"] == planned["fuse"] == 10
+    assert [planned[f"measure_{space}"] for space in ("input", "parameter", "prediction")] == [20] * 3
+
+
+def test_every_experiment_that_ships_can_be_planned(fresh):
+    fresh.settings["run"] = [
+        f"{network}_{dataset}"
+        for network in ("vgg11", "resnet18")
+        for dataset in ("cifar10", "cifar100", "fashion_mnist")
+    ]
+    planned = fresh.planned()
+    assert planned["prepare_data"] == 3
+    assert planned["train"] == 2 * 2 * (5 + 5 + 3)
+    assert planned["correlate_pooled"] == 1
+
+
+@pytest.mark.parametrize("space", ["input", "parameter", "prediction", "correlation"])
+def test_a_space_that_is_switched_off_is_not_measured(fresh, space):
+    off = {"prediction": False, "correlation": False} if space == "prediction" else {space: False}
+    fresh.tiny["spaces"] = off
+    planned = fresh.planned()
+    assert f"measure_{space}" not in planned
+    assert ("correlate" in planned) == ("correlation" not in off)
+    assert planned["collect_results"] == planned["summarise"] == 1
+    assert "plot_spectral_density" not in planned if space == "parameter" else True
+
+
+def test_ten_lines_add_an_experiment_to_the_shipped_configuration(fresh):
+    fresh.settings = {
+        "run": ["mine"],
+        "experiments": {
+            "mine": {"dataset": "digits", "model_type": "RESNET18", "width": 0.25, "training": "digits"}
+        },
+    }
+    assert fresh.planned()["train"] == 10  # five seeds by default

@@ -1,0 +1,132 @@
+"""What a finished run leaves behind, and how its jobs behaved."""
+
+import csv
+import io
+import itertools
+import re
+from datetime import datetime
+
+import pandas as pd
+import pytest
+import torch
+
+from .conftest import Workflow
+
+pytestmark = pytest.mark.xdist_group("tiny run")
+
+MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
+
+
+def table(workflow: Workflow, path: str) -> pd.DataFrame:
+    return pd.read_csv(workflow.folder / "results" / path)
+
+
+def test_every_file_of_the_contract_is_there(finished_run):
+    folder = finished_run.folder
+    for seed in (1, 2):
+        weights = folder / f"experiments/tiny/tiny_seed{seed}"
+        for model in (*MODELS, "parent_1_initial_weights", "parent_2_initial_weights"):
+            assert (weights / f"{model}.pth").is_file()
+        for model in MODELS:
+            for space in ("input", "parameter", "prediction"):
+                assert (folder / f"results/tiny/seed{seed}/{model}/{space}_space.csv").is_file()
+    plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
+    names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
+    assert plots == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
+    assert not list(folder.rglob("*partial*"))
+
+
+def test_results_csv_has_the_published_layout_and_no_empty_cell(finished_run):
+    text = (finished_run.folder / "results/tiny/results.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert text.startswith("Model,Space,Metric,Value\n")
+    assert all(cell != "" and cell.lower() != "nan" for row in rows for cell in row.values())
+    spaces = {"input_space", "parameter_space", "prediction_space"}
+    assert {row["Model"] for row in rows if row["Space"] in spaces} == {
+        f"{model}_seed{seed}" for model in MODELS for seed in (1, 2)
+    }
+    assert len({(row["Model"], row["Space"], row["Metric"]) for row in rows}) == len(rows)
+
+
+def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
+    measurements = table(finished_run, "measurements.csv")
+    assert list(measurements.columns) == [
+        "experiment", "seed", "model", "space", "metric", "value", "std_error", "censored",
+    ]  # fmt: skip
+    assert measurements.value.notna().all()
+    counts = measurements.groupby(["model", "seed", "space"]).metric.nunique().unstack("space")
+    assert (counts.input_space == 4).all()
+    assert (counts.parameter_space == 2 + 4 + 12).all()
+    assert (counts.prediction_space == [7, 7, 7, 7, 6, 6, 6, 6]).all()  # children: also the ensemble
+
+
+def test_correlations_say_how_many_points_they_used(finished_run):
+    correlation = table(finished_run, "tiny/correlation_space.csv")
+    assert set(correlation.coefficient) == {"kendall", "pearson", "spearman"}
+    assert set(correlation.model) == {*MODELS, "all_models"}
+    assert (correlation.value.notna() | correlation.reason.notna()).all()
+    single = correlation[correlation.model == "parent_1"]
+    assert (single[single.coefficient == "kendall"].n == 2).all()
+
+
+def test_the_csv_agrees_with_the_weights_on_disk(finished_run):
+    """Accuracy measured again by hand, from the files alone."""
+    import numpy as np
+
+    from fusionscope.networks import build
+
+    data = np.load(finished_run.folder / "data/digits.npz")
+    network = build("VGG11_NOBIAS", 10, 0.0625)
+    folder = finished_run.folder / "experiments/tiny/tiny_seed2"
+    network.load_state_dict(torch.load(folder / "parent_1.pth", weights_only=True))
+    pixels = torch.from_numpy(data["test_pixels"]).float().repeat(1, 3, 1, 1) / 255
+    mean, std = (torch.from_numpy(data[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        answers = network((pixels - mean) / std).argmax(1).numpy()
+    measurements = table(finished_run, "tiny/seed2/parent_1/prediction_space.csv").set_index("metric")
+    assert measurements.value["accuracy"] == pytest.approx((answers == data["test_labels"]).mean())
+
+
+def test_parents_differ_in_initial_weights_and_between_seeds(finished_run):
+    files = sorted((finished_run.folder / "experiments").rglob("parent_?_initial_weights.pth"))
+    assert len(files) == 4
+    first = [torch.load(path, weights_only=True)["features.0.weight"] for path in files]
+    assert all(not torch.equal(a, b) for i, a in enumerate(first) for b in first[i + 1 :])
+
+
+def test_jobs_use_the_threads_they_declare(finished_run):
+    logs = [path.read_text() for path in (finished_run.folder / "logs").rglob("measure_*/*.log")]
+    assert len(logs) == 24
+    assert all("computing on" in log and "with 1 thread(s)" in log for log in logs)
+
+
+def working_time(log: str) -> tuple[datetime, datetime]:
+    stamps = re.findall(r"^(\d{4}-\S+ \S+) ", log, re.MULTILINE)
+    return tuple(datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f") for stamp in (stamps[0], stamps[-1]))
+
+
+@pytest.mark.slow
+def test_one_gpu_never_gets_two_jobs_at_once(fresh):
+    fresh.tiny |= {"seeds": 1, "spaces": {"parameter": False}}
+    fresh.run("--resources", "gpu=1", cores=4)
+    logs = [*(fresh.folder / "logs/train").iterdir(), *(fresh.folder / "logs").glob("measure_*/*.log")]
+    times = sorted(working_time(path.read_text()) for path in logs)
+    assert len(times) == 2 + 4 * 2
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
+
+
+@pytest.mark.slow
+def test_two_clean_runs_give_byte_identical_csv_files(finished_run, fresh):
+    fresh.run(cores=1)
+    assert fresh.csv_files() == finished_run.csv_files()
+
+
+@pytest.mark.slow
+def test_another_seed_changes_no_number_of_the_others(finished_run, finished):
+    finished.tiny["seeds"] = [2, 1, 5]
+    finished.run()
+    before, after = finished_run.csv_files(), finished.csv_files()
+    kept = [path for path in before if "/seed" in path]
+    assert len(kept) == 2 * 4 * 4
+    assert all(before[path] == after[path] for path in kept)
+    assert any("/seed5/" in path for path in after)
