@@ -27,8 +27,11 @@ def explain(error) -> str:
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         return f"{where}: unknown key '{unknown}'; {suggest(unknown, known)}"
-    if error.validator == "propertyNames":
-        return f"{where}: '{error.instance}' cannot be a name; use letters, digits and _, a letter first"
+    if "propertyNames" in error.absolute_schema_path:
+        return (
+            f"{where}: '{error.instance}' cannot be a name; use letters, digits and _, a letter first, "
+            "and for a fusion nothing that starts with parent_"
+        )
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"{where}: the key '{missing}' is missing"

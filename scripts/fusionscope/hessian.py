@@ -20,7 +20,7 @@ from fusionscope.seeding import generator, seed_for
 KRYLOV_DIMENSION = 20  # ARPACK's own default for one eigenvalue
 DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density")
 DENSITY_POINTS = 400  # of the grid
-DENSITY_MARGIN = 0.05  # beyond the outermost Ritz values, as a share of their range
+DENSITY_MARGIN = 5.0  # beyond the outermost Ritz values, in widths of a bump
 BREAKDOWN = 1e-6  # relative: what is left of a product is rounding
 
 
@@ -126,11 +126,11 @@ def spectral_density(
     nodes = np.concatenate([values for values, _ in runs])
     weights = np.concatenate([weights for _, weights in runs]) / starts
     span = np.ptp(nodes) or max(abs(nodes[0]), 1.0)  # all in one place where the Hessian is flat
-    grid = np.linspace(nodes.min() - DENSITY_MARGIN * span, nodes.max() + DENSITY_MARGIN * span, points)
-    # bumps of half the runs' resolution, cut off at the ends of the grid and so normalised on it
-    width = span / (2 * lanczos_steps)
+    width = span / (2 * lanczos_steps)  # half the runs' resolution
+    margin = DENSITY_MARGIN * width
+    grid = np.linspace(nodes.min() - margin, nodes.max() + margin, points)
     bumps = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2)
-    bumps /= np.trapezoid(bumps, grid, axis=0)
+    bumps /= np.trapezoid(bumps, grid, axis=0)  # on the grid, so that the density adds to one there
     return SpectralDensity(grid, bumps @ weights)
 
 

@@ -1,6 +1,9 @@
 """What Snakemake plans for the configurations that ship, and for spaces that are switched off."""
 
 import pytest
+import yaml
+
+from .conftest import ROOT
 
 pytestmark = pytest.mark.xdist_group("plans")
 
@@ -44,3 +47,11 @@ def test_ten_lines_add_an_experiment_to_the_shipped_configuration(fresh):
         },
     }
     assert fresh.planned()["train"] == 10  # five seeds by default
+
+
+def test_the_readme_s_own_experiment_can_be_planned(fresh):
+    readme = (ROOT / "README.md").read_text()
+    fresh.settings = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
+    planned = fresh.planned()
+    assert planned["train"] == 6
+    assert planned["measure_parameter"] == 12

@@ -1,0 +1,85 @@
+"""What pages and environment files say agrees with the code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fusionscope.sources import source_hashes
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEVELOPMENT = PROJECT["optional-dependencies"]["dev"]
+
+
+def pins(requirements: list[str]) -> dict[str, str]:
+    return dict(re.split(r" ?==", line) for line in requirements)
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "envs/requirements.lock").read_text().splitlines()
+    return pins([line.split(" ;")[0] for line in lines if line and line[0] not in "# "])
+
+
+def test_the_lock_holds_every_pin():
+    lock = locked()
+    for name, version in pins(PROJECT["dependencies"] + DEVELOPMENT).items():
+        assert lock[name] == version
+
+
+@pytest.mark.parametrize("name", ["compute", "tables"])
+def test_conda_files_hold_the_same_pins_as_the_lock(name):
+    environment = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python =3.11", "pip"]
+    lock = locked()
+    for package, version in pins(pip["pip"]).items():
+        assert lock[package] == version
+
+
+PACKAGE_OF = {"curvlinops": "curvlinops-for-pytorch", "ot": "pot", "sklearn": "scikit-learn"}
+
+
+def imported_packages(script: str) -> set[str]:
+    """Our dependencies that a script's import closure names; job.py's torch is for jobs that compute."""
+    packages = set()
+    for module in set(source_hashes(ROOT / f"scripts/{script}.py")) - {"job"}:
+        path = ROOT / "scripts" / Path(*module.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        names = re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
+        packages |= {PACKAGE_OF.get(name, name) for name in names}
+    return packages & set(pins(PROJECT["dependencies"]))
+
+
+def test_conda_files_hold_all_that_the_scripts_import():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    environments = re.findall(r'"\.\./envs/(\w+)\.yaml".*?"\.\./scripts/(\w+)\.py"', rules, re.DOTALL)
+    assert len(environments) == len(re.findall(r"^rule ", rules, re.MULTILINE))
+    for name, script in environments:
+        environment = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
+        assert imported_packages(script) <= set(pins(environment["dependencies"][-1]["pip"])), script
+
+
+def test_the_readme_tells_what_each_dependency_is_for():
+    table = README.split("## Dependencies")[1]
+    for name in pins(PROJECT["dependencies"]):
+        assert name in table
+
+
+def test_the_readme_defines_every_metric_that_is_measured():
+    from fusionscope.plots import METRIC_NAMES
+    from fusionscope.tables import BOUNDED_METRICS
+
+    for metric in (*METRIC_NAMES, *BOUNDED_METRICS):
+        assert f"`{metric}`" in README, metric
+
+
+def test_every_link_inside_the_repository_leads_somewhere():
+    for page in ROOT.glob("**/README.md"):
+        if ".venv" not in page.parts:
+            for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+                assert (page.parent / target).exists(), (page, target)
