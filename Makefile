@@ -12,10 +12,10 @@ results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: $(READY)
-	$(BIN)/pytest -n auto --dist loadgroup -m slow $(ARGS)
+	$(BIN)/pytest -n auto -m slow $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -39,8 +39,17 @@ def explain(error) -> str:
         return f"{where}: {error.instance!r} is not known; {suggest(error.instance, error.validator_value)}"
     if isinstance(error.instance, str) and error.validator in ("type", "anyOf") and is_number(error.instance):
         return f"{where}: {error.instance!r} is text, not a number; in YAML write {float(error.instance)!r}"
-    expected = error.schema.get("description", f"{error.validator} {error.validator_value}")
-    return f"{where}: {error.instance!r} is not right; expected {expected}"
+    return f"{where}: {error.instance!r} is not right; expected {description(error)}"
+
+
+def description(error) -> str:
+    """What the schema says is expected: the violated part itself, or the nearest part around it."""
+    part = error
+    while part is not None:
+        if "description" in part.schema:
+            return part.schema["description"]
+        part = part.parent
+    return f"{error.validator} {error.validator_value}"
 
 
 def suggest(word: object, known: list) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 CODE = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "envs", "profiles")
@@ -114,11 +115,9 @@ class Workflow:
         assert jobs or "Nothing to be done" in done.stdout + done.stderr
         return jobs
 
-    def edit(self, path: str, old: str, new: str) -> None:
-        file = self.folder / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new, 1))
+    def append(self, path: str, text: str) -> None:
+        with open(self.folder / path, "a") as file:
+            file.write(text)
 
     @property
     def tiny(self) -> dict:
@@ -130,11 +129,20 @@ class Workflow:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory) -> Workflow:
-    """A tiny run that has ended. Not to be changed: `finished` is a copy for each test."""
-    workflow = Workflow.fresh(tmp_path_factory.mktemp("finished") / "workflow", TINY)
-    workflow.run()
-    return workflow
+def finished_run(tmp_path_factory, worker_id) -> Workflow:
+    """A tiny run that has ended. Not to be changed: `finished` is a copy for each test.
+
+    Made once: with several test processes (pytest-xdist) the first makes it and the others wait.
+    """
+    shared = (
+        tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    )
+    folder, ended = shared / "finished_run", shared / "finished_run_ended"
+    with FileLock(shared / "finished_run.lock"):
+        if not ended.exists():
+            Workflow.fresh(folder, TINY).run()
+            ended.touch()
+    return Workflow(folder, TINY)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import torch
 
 from .conftest import TINY
 
-pytestmark = pytest.mark.xdist_group("bad input")
-
 
 def change(settings: dict, path: str, value: object) -> None:
     *parents, last = path.split(".")

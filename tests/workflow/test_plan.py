@@ -5,8 +5,6 @@ import yaml
 
 from .conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("plans")
-
 
 def test_a_study_experiment_plans_every_job_of_its_five_seeds(fresh):
     fresh.settings["run"] = ["vgg11_cifar10"]

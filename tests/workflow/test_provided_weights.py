@@ -4,8 +4,6 @@ import pandas as pd
 import pytest
 import torch
 
-pytestmark = pytest.mark.xdist_group("tiny run")
-
 
 @pytest.fixture
 def provided(finished):

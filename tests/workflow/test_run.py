@@ -12,8 +12,6 @@ import torch
 
 from .conftest import Workflow
 
-pytestmark = pytest.mark.xdist_group("tiny run")
-
 MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
 
 

@@ -8,8 +8,6 @@ import pytest
 
 from .conftest import CODE, ROOT
 
-pytestmark = pytest.mark.xdist_group("tiny run")
-
 SEEDS, PARENTS, CHILDREN = 2, 2, 2
 PLOTS = {
     "plot_learning_curves",
@@ -55,7 +53,7 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
-    finished.edit("scripts/fusionscope/plots.py", "import ", "A_NEW_STYLE = 1\nimport ")
+    finished.append("scripts/fusionscope/plots.py", "AN_EDIT = 1\n")
     assert finished.planned() == once(PLOTS)
 
 
@@ -79,18 +77,18 @@ def test_a_new_fusion_makes_and_measures_one_child_a_seed(finished):
 
 
 def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
-    finished.edit("scripts/fusionscope/fusion.py", "import ", "AN_EDIT = 1\nimport ")
+    finished.append("scripts/fusionscope/fusion.py", "AN_EDIT = 1\n")
     expected = {"fuse": SEEDS * CHILDREN} | measured(["input", "parameter", "prediction"], CHILDREN)
     assert finished.planned() == expected | once(FROM_MEASUREMENTS | {"plot_spectral_density"})
 
 
 def test_edited_code_of_one_space_measures_that_space_again(finished):
-    finished.edit("scripts/fusionscope/lipschitz.py", "import ", "AN_EDIT = 1\nimport ")
+    finished.append("scripts/fusionscope/lipschitz.py", "AN_EDIT = 1\n")
     assert finished.planned() == measured(["input"], PARENTS + CHILDREN) | once(FROM_MEASUREMENTS)
 
 
 def test_edited_network_code_retrains_everything(finished):
-    finished.edit("scripts/fusionscope/networks.py", "import ", "AN_EDIT = 1\nimport ")
+    finished.append("scripts/fusionscope/networks.py", "AN_EDIT = 1\n")
     planned = finished.planned()
     assert planned["train"] == SEEDS * PARENTS
     assert planned["measure_parameter"] == SEEDS * (PARENTS + CHILDREN)
@@ -116,14 +114,13 @@ def test_two_settings_that_swap_their_values_are_noticed(finished):
 @pytest.mark.parametrize("text", ["# only a comment\n", "\n\n"])
 def test_comments_and_layout_rerun_nothing(finished, text):
     for path in ("scripts/train.py", "scripts/fusionscope/training.py", "rules/train.smk"):
-        file = finished.folder / path
-        file.write_text(file.read_text() + text)
+        finished.append(path, text)
     assert finished.planned() == {}
 
 
 def test_other_experiments_and_recipes_rerun_nothing(finished):
     finished.settings["experiments"]["other"] = dict(finished.tiny, seeds=7)
-    finished.settings["training"]["paper"] = dict(finished.settings["training"]["tiny"])
+    finished.settings["training"]["mine"] = dict(finished.settings["training"]["tiny"])
     finished.settings["fusions"] = {"unused": {"method": "average"}}
     assert finished.planned() == {}
 

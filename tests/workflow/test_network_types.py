@@ -1,0 +1,25 @@
+"""Every network type of the study goes all the way: trained, fused both ways, measured in all spaces."""
+
+import math
+
+import pandas as pd
+import pytest
+
+TYPES = ["VGG11", "VGG11_NOBIAS", "VGG11_NOBIAS_NOBN", "RESNET18", "RESNET18_NOBIAS", "RESNET18_NOBIAS_NOBN"]
+CHILDREN = ["naive_fused", "geometric_fused"]
+
+
+@pytest.mark.slow
+def test_twelve_children_are_finite_and_measured_in_all_spaces(fresh):
+    tiny = fresh.settings["experiments"].pop("tiny")
+    for model_type in TYPES:
+        fresh.settings["experiments"][model_type.lower()] = dict(tiny, model_type=model_type, seeds=1)
+    fresh.settings["run"] = [model_type.lower() for model_type in TYPES]
+    fresh.run()
+    measurements = pd.read_csv(fresh.folder / "results/measurements.csv")
+    children = measurements[measurements.model.isin(CHILDREN)]
+    assert children.value.map(math.isfinite).all()
+    spaces = children.groupby(["experiment", "model"]).space.agg(set)
+    assert len(spaces) == 12
+    assert all(found == {"input_space", "parameter_space", "prediction_space"} for found in spaces)
+    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 7).all()
