@@ -12,7 +12,7 @@ results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow and not default_run" $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/pytest -n auto -m slow $(ARGS)

@@ -79,10 +79,11 @@ rule plot_learning_curves:
         learning_curves_of,
     output:
         report(
-            multiext("results/{experiment}/plots/learning_curves", ".png", ".pdf"),
+            "results/{experiment}/plots/learning_curves.png",
             category="{experiment}",
             labels={"plot": "learning curves of the parents"},
         ),
+        "results/{experiment}/plots/learning_curves.pdf",
     log:
         "logs/plot_learning_curves/{experiment}.log",
     benchmark:
@@ -106,10 +107,11 @@ rule plot_accuracy:
         measurements_of,
     output:
         report(
-            multiext("results/{experiment}/plots/accuracy", ".png", ".pdf"),
+            "results/{experiment}/plots/accuracy.png",
             category="{experiment}",
             labels={"plot": "accuracy of parents and children"},
         ),
+        "results/{experiment}/plots/accuracy.pdf",
     log:
         "logs/plot_accuracy/{experiment}.log",
     benchmark:
@@ -133,10 +135,11 @@ rule plot_metrics_against_accuracy:
         measurements_of,
     output:
         report(
-            multiext("results/{experiment}/plots/metrics_against_accuracy", ".png", ".pdf"),
+            "results/{experiment}/plots/metrics_against_accuracy.png",
             category="{experiment}",
             labels={"plot": "each metric against accuracy"},
         ),
+        "results/{experiment}/plots/metrics_against_accuracy.pdf",
     log:
         "logs/plot_metrics_against_accuracy/{experiment}.log",
     benchmark:
@@ -161,10 +164,11 @@ rule plot_spectral_density:
         densities_of,
     output:
         report(
-            multiext("results/{experiment}/plots/spectral_density", ".png", ".pdf"),
+            "results/{experiment}/plots/spectral_density.png",
             category="{experiment}",
             labels={"plot": "spectral density of the Hessian"},
         ),
+        "results/{experiment}/plots/spectral_density.pdf",
     log:
         "logs/plot_spectral_density/{experiment}.log",
     benchmark:
@@ -188,10 +192,11 @@ rule plot_correlation:
         "results/{experiment}/correlation_space.csv",
     output:
         report(
-            multiext("results/{experiment}/plots/correlation", ".png", ".pdf"),
+            "results/{experiment}/plots/correlation.png",
             category="{experiment}",
             labels={"plot": "correlation of metrics with accuracy"},
         ),
+        "results/{experiment}/plots/correlation.pdf",
     log:
         "logs/plot_correlation/{experiment}.log",
     benchmark:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from fusionscope.alignment import Group, alignment_groups, move, move_axis
 from fusionscope.weights import Weights
 
+Cost = Callable[[Group, Sequence[Tensor | None]], Tensor]  # group, couplings so far -> (n, m)
+Solver = Callable[[Tensor], Tensor]  # cost (n, m) -> coupling (n, m)
+
 RELATIVE_GAIN = 1e-6  # of a unit-norm row's length, per neuron: below it a gain is rounding
 
 
@@ -67,22 +70,11 @@ def optimal_transport(
     cost = partial(GROUND_COSTS[align_by], parent_a, parent_b)
     solve = SOLVERS[solver]
     groups = alignment_groups(network)
-    couplings: list[Tensor | None] = [None] * len(groups)
-    for index, group in enumerate(groups):
-        couplings[index] = solve(cost(group, couplings))
+    couplings = first_pass(groups, cost, solve)
     passes, changed = 1, has_residual_streams(groups)
     while changed:
-        passes, changed = passes + 1, False
-        for index in range(len(groups)):
-            candidate = list(couplings)
-            candidate[index] = solve(cost(groups[index], couplings))
-            touched = [g for i, g in enumerate(groups) if i == index or reads(g, index)]
-            gain = sum(
-                along_coupling(groups, g, couplings, cost) - along_coupling(groups, g, candidate, cost)
-                for g in touched
-            )
-            if gain > RELATIVE_GAIN * sum(g.size for g in touched):
-                couplings, changed = candidate, True
+        couplings, changed = another_pass(groups, couplings, cost, solve)
+        passes += 1
     aligned = dict(parent_a)
     for group, coupling in zip(groups, couplings, strict=True):
         aligned = move(aligned, group, column_normalised(coupling))
@@ -91,6 +83,32 @@ def optimal_transport(
         for group, coupling in zip(groups, couplings, strict=True)
     )
     return Fusion(mean(aligned, parent_b), aligned, tuple(couplings), records)
+
+
+def first_pass(groups: Sequence[Group], cost: Cost, solve: Solver) -> list[Tensor]:
+    """A coupling (n, m) for each group, in the order of the forward pass."""
+    couplings: list[Tensor | None] = [None] * len(groups)
+    for index, group in enumerate(groups):
+        couplings[index] = solve(cost(group, couplings))
+    return couplings
+
+
+def another_pass(
+    groups: Sequence[Group], couplings: Sequence[Tensor], cost: Cost, solve: Solver
+) -> tuple[list[Tensor], bool]:
+    """Each group solved again given all others; whether any coupling was changed for a better one."""
+    couplings, changed = list(couplings), False
+    for index in range(len(groups)):
+        candidate = list(couplings)
+        candidate[index] = solve(cost(groups[index], couplings))
+        # a coupling enters the costs of its own group and of those that read it
+        touched = [i for i, group in enumerate(groups) if i == index or reads(group, index)]
+        before, after = (
+            sum(total_cost(groups[i], i, c, cost) for i in touched) for c in (couplings, candidate)
+        )
+        if before - after > RELATIVE_GAIN * sum(groups[i].size for i in touched):
+            couplings, changed = candidate, True
+    return couplings, changed
 
 
 def has_residual_streams(groups: Sequence[Group]) -> bool:
@@ -102,10 +120,9 @@ def reads(group: Group, index: int) -> bool:
     return any(writer.reads == index for writer in group.writers)
 
 
-def along_coupling(groups, group: Group, couplings: Sequence[Tensor], cost) -> float:
-    """The group's ground cost along its coupling, summed over its neurons."""
-    coupling = couplings[groups.index(group)]
-    return group.size * (coupling * cost(group, couplings)).sum().item()
+def total_cost(group: Group, index: int, couplings: Sequence[Tensor], cost: Cost) -> float:
+    """The ground cost of group number `index` along its coupling, summed over its neurons."""
+    return group.size * (couplings[index] * cost(group, couplings)).sum().item()
 
 
 def ground_cost_by_weights(
@@ -162,5 +179,5 @@ def record(group: Group, coupling: Tensor, cost: Tensor, passes: int) -> GroupRe
 
 
 GROUND_COSTS: dict[str, Callable[..., Tensor]] = {"weights": ground_cost_by_weights}
-SOLVERS: dict[str, Callable[[Tensor], Tensor]] = {"exact": exact_transport}
+SOLVERS: dict[str, Solver] = {"exact": exact_transport}
 METHODS: dict[str, Callable[..., Fusion]] = {"average": average, "optimal_transport": optimal_transport}
