@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/pytest -n auto -m "not slow and not default_run" $(ARGS)
 
 test-slow: $(READY)
-	$(BIN)/pytest -n auto -m slow $(ARGS)
+	$(BIN)/pytest -m slow $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

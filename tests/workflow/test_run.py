@@ -105,7 +105,7 @@ def working_time(log: str) -> tuple[datetime, datetime]:
 
 @pytest.mark.slow
 def test_one_gpu_never_gets_two_jobs_at_once(fresh):
-    fresh.tiny |= {"seeds": 1, "spaces": {"parameter": False}}
+    fresh.tiny.update(seeds=1, spaces={"parameter": False})
     fresh.run("--resources", "gpu=1", cores=4)
     logs = [*(fresh.folder / "logs/train").iterdir(), *(fresh.folder / "logs").glob("measure_*/*.log")]
     times = sorted(working_time(path.read_text()) for path in logs)
@@ -115,7 +115,7 @@ def test_one_gpu_never_gets_two_jobs_at_once(fresh):
 
 @pytest.mark.slow
 def test_two_clean_runs_give_byte_identical_csv_files(finished_run, fresh):
-    fresh.run(cores=1)
+    fresh.run()
     assert fresh.csv_files() == finished_run.csv_files()
 
 
