@@ -115,3 +115,9 @@ def test_a_run_without_any_space_is_refused(config):
     )
     with pytest.raises(InputError, match="spaces: all are switched off"):
         resolve_experiments(config)
+
+
+def test_a_range_that_runs_backwards_is_refused(config):
+    config["measurements"]["quick"]["flatness"]["scale_range"] = [10.0, 1.0e-5]
+    with pytest.raises(InputError, match=r"measurements.quick.flatness.scale_range: 10 is not below 1e-05"):
+        resolve_experiments(config)

@@ -90,6 +90,13 @@ def resolve_experiment(name: str, config: Mapping) -> dict:
     }
     experiment["seeds"] = seed_list(experiment["seeds"])
     experiment["spaces"] = [space for space in SPACES if experiment["spaces"].get(space, True)]
+    low, high = experiment["measurements"]["flatness"]["scale_range"]
+    if low >= high:
+        recipe = config["experiments"][name]["measurements"]
+        raise InputError(
+            f"config: measurements.{recipe}.flatness.scale_range: {low:g} is not below {high:g}; "
+            "write the smaller first"
+        )
     if not experiment["spaces"]:
         raise InputError(f"{where}.spaces: all are switched off; leave at least one on")
     if "correlation" in experiment["spaces"] and "prediction" not in experiment["spaces"]:
