@@ -199,7 +199,7 @@ def test_the_ascent_stays_in_its_box_and_reaches_its_worst_corner(problem):
         assert drops(radius).tolist() == pytest.approx([lost / 25] * 3, abs=1e-12)
 
 
-def test_the_sixteen_numbers_are_the_formulas_of_the_design(problem, measured):
+def test_the_sixteen_numbers_are_the_published_formulas(problem, measured):
     found, w0 = measured
     w, w0, m = problem.w.tolist(), w0.tolist(), TRAIN_SIZE
     sigma, sigma_mag, alpha, alpha_mag = (found[name].value for name in SCALES)

@@ -1,4 +1,4 @@
-"""Fusion: the design's invariants for every architecture, and the study's algorithm written out by hand."""
+"""Fusion: the invariants for every architecture, and the study's algorithm written out by hand."""
 
 import cases
 import numpy as np
@@ -43,7 +43,7 @@ every_case = pytest.mark.parametrize(
 )
 
 
-# The invariants of the design, section 5
+# The invariants
 
 
 @every_case

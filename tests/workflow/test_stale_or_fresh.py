@@ -1,4 +1,4 @@
-"""DESIGN, "stale or fresh": a run redoes what a change touches and nothing else."""
+"""Stale or fresh: a run redoes what a change touches and nothing else."""
 
 import os
 import shutil
