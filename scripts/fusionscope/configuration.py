@@ -90,11 +90,16 @@ def resolve_experiment(name: str, config: Mapping) -> dict:
     }
     experiment["seeds"] = seed_list(experiment["seeds"])
     experiment["spaces"] = [space for space in SPACES if experiment["spaces"].get(space, True)]
+    check_consistency(experiment, where, measurements=config["experiments"][name]["measurements"])
+    return experiment
+
+
+def check_consistency(experiment: Mapping, where: str, *, measurements: str) -> None:
+    """What the schema cannot say: settings that are fine each by itself and not together."""
     low, high = experiment["measurements"]["flatness"]["scale_range"]
     if low >= high:
-        recipe = config["experiments"][name]["measurements"]
         raise InputError(
-            f"config: measurements.{recipe}.flatness.scale_range: {low:g} is not below {high:g}; "
+            f"config: measurements.{measurements}.flatness.scale_range: {low:g} is not below {high:g}; "
             "write the smaller first"
         )
     if not experiment["spaces"]:
@@ -106,7 +111,6 @@ def resolve_experiment(name: str, config: Mapping) -> dict:
         )
     if (experiment["dataset"] == "image_folder") != ("image_folder" in experiment):
         raise InputError(f"{where}: 'dataset: image_folder' and 'image_folder: <path>' go together")
-    return experiment
 
 
 def look_up(name: str, section: Mapping, where: str) -> dict:
