@@ -84,6 +84,7 @@ def record_file(model):
 def foreign_files(experiment):
     """Weights in the experiment's folders that were not made by the workflow."""
     records = {f"{model}.pth": record_file(model) for model in models_of(experiment)}
+    records |= {f"{parent}_initial_weights.pth": record_file(parent) for parent in PARENTS}
     folders = [FOLDER.format(experiment=experiment, seed=s) for s in EXPERIMENTS[experiment]["seeds"]]
     return [f"{folder}/{name}" for folder in folders for name in foreign_weights(Path(folder), records)]
 
@@ -227,11 +228,9 @@ def plots_of(experiment):
 def results_of(experiment):
     """Every file that `all` asks for in one experiment."""
     folder = f"results/{experiment}"
-    tables = ["summary.csv", "tables/summary.tex"]
+    tables = ["results.csv", "summary.csv", "tables/summary.tex"]
     if "correlation" in EXPERIMENTS[experiment]["spaces"]:
         tables.append("correlation_space.csv")
-    if EXPERIMENTS[experiment]["spaces"]:
-        tables.append("results.csv")
     plots = [f"plots/{name}.{kind}" for name in plots_of(experiment) for kind in ("png", "pdf")]
     return [f"{folder}/{name}" for name in (*tables, *plots)]
 

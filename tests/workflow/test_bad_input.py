@@ -119,11 +119,12 @@ def test_truncated_weights_are_named(fresh):
     assert "parent_2.pth: cannot be read as a PyTorch state dict" in fresh.refused()
 
 
-def test_weights_of_a_trained_experiment_that_somebody_brought_are_not_overwritten(fresh):
-    path = fresh.folder / "experiments/tiny/tiny_seed1/parent_1.pth"
+@pytest.mark.parametrize("name", ["parent_1.pth", "parent_2_initial_weights.pth", "naive_fused.pth"])
+def test_weights_of_a_trained_experiment_that_somebody_brought_are_not_overwritten(fresh, name):
+    path = fresh.folder / "experiments/tiny/tiny_seed1" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"precious")
-    assert "parent_1.pth: was not made by this workflow and would be overwritten" in fresh.refused()
+    assert f"{name}: was not made by this workflow and would be overwritten" in fresh.refused()
     assert path.read_bytes() == b"precious"
 
 
