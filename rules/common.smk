@@ -13,24 +13,30 @@ from snakemake.utils import validate
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from fusionscope.configuration import check_schema, foreign_weights, plain, resolve_experiments
+from fusionscope.defaults import DEFAULT_IMAGES, DEFAULT_REFERENCE
 from fusionscope.errors import InputError
-from fusionscope.sources import source_hashes
+from fusionscope.sources import module_hashes, source_hashes
 
 SCHEMA = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 FOLDER = "experiments/{experiment}/{experiment}_seed{seed}"
-PARENTS = ["parent_1", "parent_2"]
 LONG_LIST = 5  # names in a sentence
 
 try:
     check_schema(config, yaml.safe_load(SCHEMA.read_text()))
     validate(config, str(SCHEMA))  # puts the defaults in
     EXPERIMENTS = resolve_experiments(config)
+    # the user's own networks are code too: found, as the jobs do it, from the folder we start in
+    ARCHITECTURES = {
+        name: module_hashes(e.get("architecture", "torchvision").split(":")[0], Path.cwd())
+        for name, e in EXPERIMENTS.items()
+    }
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
 GPU = 0 if config["device"] == "cpu" else 1
 FUSIONS = list(dict.fromkeys(name for e in EXPERIMENTS.values() for name in e["fusions"]))
 TRAINED = [name for name, e in EXPERIMENTS.items() if e["weights"] == "trained"]
+PARENTS = [f"parent_{number + 1}" for number in range(max(e["parents"] for e in EXPERIMENTS.values()))]
 
 
 def any_of(names):
@@ -41,7 +47,7 @@ def any_of(names):
 wildcard_constraints:
     experiment=any_of(EXPERIMENTS),
     seed=r"\d+",
-    parent="1|2",
+    parent=any_of(parent.removeprefix("parent_") for parent in PARENTS),
     fusion=any_of(FUSIONS),
     model=any_of([*PARENTS, *FUSIONS]),
 
@@ -49,6 +55,17 @@ wildcard_constraints:
 def code_of(rule):
     """The hashes of the modules that a rule's script runs, as a parameter: changed code is stale."""
     return source_hashes(Path(workflow.basedir) / "scripts" / f"{rule}.py")
+
+
+def code_with_network(rule):
+    """As code_of, with the user's own architecture where the experiment has one."""
+    own = code_of(rule)
+
+    def look_up(wildcards):
+        theirs = ARCHITECTURES[wildcards.experiment]
+        return own | {"architecture": theirs} if theirs else own
+
+    return look_up
 
 
 def setting(*keys):
@@ -63,13 +80,47 @@ def setting(*keys):
     return look_up
 
 
-def network_of(wildcards):
-    experiment = EXPERIMENTS[wildcards.experiment]
-    return plain({key: experiment[key] for key in ("model_type", "width")})
+def parents_in(experiment):
+    return PARENTS[: EXPERIMENTS[experiment]["parents"]]
 
 
 def models_of(experiment):
-    return [*PARENTS, *EXPERIMENTS[experiment]["fusions"]]
+    return [*parents_in(experiment), *EXPERIMENTS[experiment]["fusions"]]
+
+
+def parent_network(experiment, parent):
+    """What networks.build is told to make a parent: all parents alike but for their widths."""
+    settings = EXPERIMENTS[experiment]
+    network = {key: settings[key] for key in ("model_type", "architecture", "input_size") if key in settings}
+    width = settings["widths"][PARENTS.index(parent)]
+    return plain(network if width is None else network | {"width": width})
+
+
+def child_network(experiment, fusion):
+    """As wide as the reference; with room for what repair folds into biases."""
+    definition = EXPERIMENTS[experiment]["fusions"][fusion]
+    network = parent_network(experiment, reference_of(experiment, fusion))
+    return network | {"biases": True} if definition.get("repair") else network
+
+
+def reference_of(experiment, fusion):
+    """The parent that the others are aligned to."""
+    return f"parent_{EXPERIMENTS[experiment]['fusions'][fusion].get('reference', DEFAULT_REFERENCE)}"
+
+
+def network_of(wildcards):
+    """The network of a model."""
+    network = parent_network if wildcards.model in PARENTS else child_network
+    return network(wildcards.experiment, wildcards.model)
+
+
+def trained_network_of(wildcards):
+    return parent_network(wildcards.experiment, f"parent_{wildcards.parent}")
+
+
+def parent_networks_of(wildcards):
+    """The networks of all parents, in the order of parents_of."""
+    return [parent_network(wildcards.experiment, parent) for parent in parents_in(wildcards.experiment)]
 
 
 def weights_file(experiment, seed, model):
@@ -84,7 +135,8 @@ def record_file(model):
 def foreign_files(experiment):
     """Weights in the experiment's folders that were not made by the workflow."""
     records = {f"{model}.pth": record_file(model) for model in models_of(experiment)}
-    records |= {f"{parent}_initial_weights.pth": record_file(parent) for parent in PARENTS}
+    records |= {f"{parent}_initial_weights.pth": record_file(parent) for parent in parents_in(experiment)}
+    records |= {f"{fusion}_aligned.pth": record_file(fusion) for fusion in EXPERIMENTS[experiment]["fusions"]}
     folders = [FOLDER.format(experiment=experiment, seed=s) for s in EXPERIMENTS[experiment]["seeds"]]
     return [f"{folder}/{name}" for folder in folders for name in foreign_weights(Path(folder), records)]
 
@@ -103,7 +155,7 @@ def check_weights_in_place():
         missing = [
             path
             for seed in experiment["seeds"]
-            for path in (weights_file(name, seed, parent) for parent in PARENTS)
+            for path in (weights_file(name, seed, parent) for parent in parents_in(name))
             if not os.path.exists(path)
         ]
         if missing:
@@ -128,13 +180,48 @@ def data_file(wildcards):
 def measurement_files(experiment):
     """One CSV for each seed, model and space that the experiment measures."""
     settings = EXPERIMENTS[experiment]
-    return [
+    files = [
         f"results/{experiment}/seed{seed}/{model}/{space}_space.csv"
         for seed in settings["seeds"]
         for model in models_of(experiment)
         for space in settings["spaces"]
-        if space != "correlation"
+        if space not in ("connectivity", "correlation")
     ]
+    return files + connectivity_files(experiment, "connectivity_space.csv")
+
+
+def connectivity_files(experiment, name):
+    """One file for each seed and child that was made here: of others nobody knows the aligned parents."""
+    settings = EXPERIMENTS[experiment]
+    brought = foreign_files(experiment)
+    return [
+        f"results/{experiment}/seed{seed}/{fusion}/{name}"
+        for seed in settings["seeds"]
+        for fusion in settings["fusions"]
+        if "connectivity" in settings["spaces"] and weights_file(experiment, seed, fusion) not in brought
+    ]
+
+
+def connectivity_paths_of(wildcards):
+    return connectivity_files(wildcards.experiment, "connectivity_path.csv")
+
+
+def similarities_of(wildcards):
+    return connectivity_files(wildcards.experiment, "similarity.csv")
+
+
+def parent_networks_by_name(wildcards):
+    return dict(zip(parents_in(wildcards.experiment), parent_networks_of(wildcards), strict=True))
+
+
+def repair_images_of(wildcards):
+    """On how many images a fusion repairs; 0 if it does not."""
+    definition = fusion_of_model(wildcards)
+    return definition.get("images", DEFAULT_IMAGES) if definition.get("repair") else 0
+
+
+def fusion_of_model(wildcards):
+    return EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.model]
 
 
 def measurements_of(wildcards):
@@ -162,27 +249,54 @@ def listing_hash(folder):
 
 
 def fused_here():
-    """Experiments whose children are made here, except for files of weights that the user brought."""
+    """Experiments whose children are made here, except for children that the user brought."""
     brought = [path for name in EXPERIMENTS if name not in TRAINED for path in foreign_files(name)]
-    paths = [path.removeprefix("experiments/") for path in brought]
-    return f"(?!(?:{any_of(paths)})$)(?:{any_of(EXPERIMENTS)})"
+    children = [
+        path.removeprefix("experiments/").removesuffix(".pth").removesuffix("_aligned") for path in brought
+    ]
+    files = rf"(?:{any_of(children)})(?:\.pth|_aligned\.pth|_alignment\.csv)$"
+    return f"(?!{files})(?:{any_of(EXPERIMENTS)})"
 
 
 def fusion_of(wildcards):
     return plain(EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion])
 
 
+def finetune_recipe_of(wildcards):
+    """How children are trained on, for what their fusion leaves open: as the parents were. None without."""
+    wanted = "finetune" in EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion]
+    return setting("training")(wildcards) if wanted else None
+
+
+def fusion_gpu(wildcards):
+    """A GPU where a fusion runs networks on images; matching weights alone does without."""
+    definition = EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion]
+    runs = definition.get("align_by") == "activations" or definition.get("repair") or "finetune" in definition
+    return GPU if runs else 0
+
+
 def parents_of(wildcards):
+    """The weights of all parents of a seed."""
+    parents = parents_in(wildcards.experiment)
+    return [weights_file(wildcards.experiment, wildcards.seed, parent) for parent in parents]
+
+
+def ensemble_of(wildcards):
     """For a child the weights of its parents; none for a parent."""
-    if wildcards.model in PARENTS:
-        return []
-    return [weights_file(wildcards.experiment, wildcards.seed, parent) for parent in PARENTS]
+    return [] if wildcards.model in PARENTS else parents_of(wildcards)
+
+
+def ensemble_networks_of(wildcards):
+    return [] if wildcards.model in PARENTS else parent_networks_of(wildcards)
 
 
 def origins_of(wildcards):
-    """Where a model set out from: a child from its parents, a parent from its initial weights if known."""
+    """Where a model set out from: a child from the parents that are as wide as it is, a parent from its
+    initial weights if known."""
     if wildcards.model not in PARENTS:
-        return parents_of(wildcards)
+        widths = EXPERIMENTS[wildcards.experiment]["widths"]
+        width = widths[PARENTS.index(reference_of(wildcards.experiment, wildcards.model))]
+        return [path for path, other in zip(parents_of(wildcards), widths, strict=True) if other == width]
     initial = weights_file(wildcards.experiment, wildcards.seed, f"{wildcards.model}_initial_weights")
     return [initial] if wildcards.experiment in TRAINED or os.path.exists(initial) else []
 
@@ -195,7 +309,8 @@ def batch_size_of(wildcards):
 def learning_curves_of(wildcards):
     seeds = EXPERIMENTS[wildcards.experiment]["seeds"]
     folders = [FOLDER.format(experiment=wildcards.experiment, seed=seed) for seed in seeds]
-    return [f"{folder}/{record_file(parent)}" for folder in folders for parent in PARENTS]
+    parents = parents_in(wildcards.experiment)
+    return [f"{folder}/{record_file(parent)}" for folder in folders for parent in parents]
 
 
 def correlation_of(wildcards):
@@ -220,6 +335,8 @@ def plots_of(experiment):
         "accuracy": "prediction" in settings["spaces"],
         "metrics_against_accuracy": "prediction" in settings["spaces"],
         "spectral_density": "parameter" in settings["spaces"],
+        "connectivity": bool(connectivity_files(experiment, "connectivity_path.csv")),
+        "similarity": bool(connectivity_files(experiment, "similarity.csv")),
         "correlation": "correlation" in settings["spaces"],
     }
     return [name for name, possible in needs.items() if possible]

@@ -1,16 +1,13 @@
-# Children: each fusion of each pair of parents.
+# Children: each fusion of the parents of each seed.
 
 
 rule fuse:
     input:
         data=data_file,
-        parents=expand(
-            "experiments/{experiment}/{experiment}_seed{seed}/{parent}.pth",
-            parent=PARENTS,
-            allow_missing=True,
-        ),
+        parents=parents_of,
     output:
         weights="experiments/{experiment}/{experiment}_seed{seed}/{fusion}.pth",
+        aligned="experiments/{experiment}/{experiment}_seed{seed}/{fusion}_aligned.pth",
         alignment="experiments/{experiment}/{experiment}_seed{seed}/{fusion}_alignment.csv",
     log:
         "logs/fuse/{experiment}_seed{seed}_{fusion}.log",
@@ -22,12 +19,15 @@ rule fuse:
         "../envs/compute.yaml"
     threads: 1
     resources:
-        gpu=0,
+        gpu=fusion_gpu,
         mem_mb=4000,
-        runtime=60,
+        runtime=240,
+        device=config["device"],
+        batch_size=batch_size_of,
     params:
-        network=network_of,
+        networks=parent_networks_of,
         fusion=fusion_of,
-        code=code_of("fuse"),
+        recipe=finetune_recipe_of,
+        code=code_with_network("fuse"),
     script:
         "../scripts/fuse.py"

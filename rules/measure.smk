@@ -22,7 +22,7 @@ rule measure_input:
     params:
         network=network_of,
         recipe=setting("measurements", "input_space"),
-        code=code_of("measure_input"),
+        code=code_with_network("measure_input"),
     script:
         "../scripts/measure_input.py"
 
@@ -52,7 +52,7 @@ rule measure_parameter:
         network=network_of,
         hessian=setting("measurements", "hessian"),
         flatness=setting("measurements", "flatness"),
-        code=code_of("measure_parameter"),
+        code=code_with_network("measure_parameter"),
     script:
         "../scripts/measure_parameter.py"
 
@@ -61,7 +61,7 @@ rule measure_prediction:
     input:
         data=data_file,
         weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
-        parents=parents_of,
+        parents=ensemble_of,
     output:
         "results/{experiment}/seed{seed}/{model}/prediction_space.csv",
     log:
@@ -79,7 +79,44 @@ rule measure_prediction:
         batch_size=batch_size_of,
     params:
         network=network_of,
+        parent_networks=ensemble_networks_of,
         recipe=setting("measurements", "prediction_space"),
-        code=code_of("measure_prediction"),
+        code=code_with_network("measure_prediction"),
     script:
         "../scripts/measure_prediction.py"
+
+
+rule measure_connectivity:
+    input:
+        data=data_file,
+        weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
+        aligned="experiments/{experiment}/{experiment}_seed{seed}/{model}_aligned.pth",
+        parents=parents_of,
+    output:
+        measurements="results/{experiment}/seed{seed}/{model}/connectivity_space.csv",
+        path="results/{experiment}/seed{seed}/{model}/connectivity_path.csv",
+        similarity="results/{experiment}/seed{seed}/{model}/similarity.csv",
+    log:
+        "logs/measure_connectivity/{experiment}_seed{seed}_{model}.log",
+    benchmark:
+        "logs/benchmarks/measure_connectivity/{experiment}_seed{seed}_{model}.tsv"
+    wildcard_constraints:
+        model=any_of(FUSIONS),
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=240,
+        device=config["device"],
+        batch_size=batch_size_of,
+    params:
+        network=network_of,
+        parent_networks=parent_networks_by_name,
+        reference=lambda wildcards: reference_of(wildcards.experiment, wildcards.model),
+        repair_images=repair_images_of,
+        recipe=setting("measurements", "connectivity"),
+        code=code_with_network("measure_connectivity"),
+    script:
+        "../scripts/measure_connectivity.py"

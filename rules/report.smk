@@ -187,6 +187,63 @@ rule plot_spectral_density:
         "../scripts/plot_spectral_density.py"
 
 
+rule plot_connectivity:
+    input:
+        paths=connectivity_paths_of,
+        measurements=measurements_of,
+    output:
+        report(
+            "results/{experiment}/plots/connectivity.png",
+            category="{experiment}",
+            labels={"plot": "the line between the parents"},
+        ),
+        "results/{experiment}/plots/connectivity.pdf",
+    log:
+        "logs/plot_connectivity/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_connectivity/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("plot_connectivity"),
+    script:
+        "../scripts/plot_connectivity.py"
+
+
+rule plot_similarity:
+    input:
+        similarities_of,
+    output:
+        report(
+            "results/{experiment}/plots/similarity.png",
+            category="{experiment}",
+            labels={"plot": "similarity of children to their parents"},
+        ),
+        "results/{experiment}/plots/similarity.pdf",
+    log:
+        "logs/plot_similarity/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/plot_similarity/{experiment}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=20,
+    params:
+        code=code_of("plot_similarity"),
+    script:
+        "../scripts/plot_similarity.py"
+
+
 rule plot_correlation:
     input:
         "results/{experiment}/correlation_space.csv",

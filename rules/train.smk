@@ -1,4 +1,5 @@
-# Parents: two networks a seed, alike but for their initial weights and the order of the images.
+# Parents: the networks of a seed, alike but for their initial weights, the order of the images and, if
+# wished, their widths.
 
 
 rule train:
@@ -23,8 +24,8 @@ rule train:
         runtime=720,
         device=config["device"],
     params:
-        network=network_of,
+        network=trained_network_of,
         recipe=setting("training"),
-        code=code_of("train"),
+        code=code_with_network("train"),
     script:
         "../scripts/train.py"

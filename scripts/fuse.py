@@ -1,23 +1,56 @@
-"""Fuse the two parents of a seed into one child."""
+"""Fuse the parents of a seed into one child."""
 
 import job
 
 with job.running(snakemake) as running:
     from dataclasses import asdict, fields
 
-    from fusionscope.fusion import METHODS, GroupRecord
-    from fusionscope.images import num_classes
+    import torch
+
+    from fusionscope.defaults import DEFAULT_IMAGES
+    from fusionscope.fusion import GroupRecord, fuse
+    from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
-    from fusionscope.networks import build
-    from fusionscope.weights import load_weights, save_weights
+    from fusionscope.networks import build, give_biases
+    from fusionscope.repair import repaired_mean
+    from fusionscope.seeding import generator, seed_for
+    from fusionscope.training import train
+    from fusionscope.weights import load_weights, save_several, save_weights, set_weights
 
     running.start_work()
-    network = build(num_classes=num_classes(snakemake.input.data), **snakemake.params.network)
-    parent_a, parent_b = (load_weights(path, network) for path in snakemake.input.parents)
-    options = dict(snakemake.params.fusion)
-    fuse = METHODS[options.pop("method")]
-    fusion = fuse(network, parent_a, parent_b, **options)
+    device = running.device()
+    wildcards, specs = snakemake.wildcards, snakemake.params.networks
+    role = (wildcards.experiment, int(wildcards.seed), wildcards.fusion)
+    definition = dict(snakemake.params.fusion)
+    finetune, repair = definition.pop("finetune", None), definition.pop("repair", False)
+
+    train_images = load_images(snakemake.input.data, "train", specs[0]["input_size"]).to(device)
+    # the same images for every fusion of the experiment
+    count = definition.pop("images", DEFAULT_IMAGES)
+    sample = train_images.sample(count, generator(role[0], "fusion images"))
+    networks = [build(train_images.num_classes, **spec).to(device) for spec in specs]
+    parents = [load_weights(*pair) for pair in zip(snakemake.input.parents, networks, strict=True)]
+    fusion = fuse(networks, parents, images=sample, seed=seed_for(*role), **definition)
+    child, network = fusion.child, networks[fusion.reference]
+
+    if repair:
+        child = repaired_mean(network, fusion.aligned, fusion.shares, sample)
+        gained = [name for name in child if name not in fusion.child]
+        if gained:
+            running.log.info("repair gave a bias to %d layers that had none: %s", len(gained), gained)
+        give_biases(network)
+    if finetune:
+        set_weights(network, child)
+        validation_images = load_images(snakemake.input.data, "validation", specs[0]["input_size"]).to(device)
+        recipe = snakemake.params.recipe | finetune | {"schedule": {"kind": "constant"}}
+        torch.manual_seed(seed_for(*role, "dropout"))
+        order = generator(*role, "finetuning order")
+        child = train(network, train_images, validation_images, order=order, **recipe).best_weights
 
     columns = [field.name for field in fields(GroupRecord)]
     write_rows(snakemake.output.alignment, columns, map(asdict, fusion.records))
-    save_weights(fusion.child, snakemake.output.weights)
+    moved = {f"parent_{number}": weights for number, weights in enumerate(fusion.aligned, start=1)}
+    if definition["method"] == "average":
+        moved = {}  # they are the parents themselves
+    save_several(moved, snakemake.output.aligned)
+    save_weights(child, snakemake.output.weights)

@@ -8,18 +8,19 @@ with job.running(snakemake) as running:
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.networks import build
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.weights import load_weights
+    from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
     device = running.device()
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
-    images = load_images(snakemake.input.data, "test").to(device)
+    spec = snakemake.params.network
+    images = load_images(snakemake.input.data, "test", spec["input_size"]).to(device)
     # the same images for every model of the experiment
     sample = images.sample(recipe.pop("images"), generator(experiment, "input space images"))
-    network = build(num_classes=images.num_classes, **snakemake.params.network)
-    network.load_state_dict(load_weights(snakemake.input.weights, network))
+    network = build(images.num_classes, **spec)
+    set_weights(network, load_weights(snakemake.input.weights, network))
     measurements = measure_input_space(
         network.to(device), sample, seed=seed_for(experiment, seed, model, "input space"), **recipe
     )

@@ -3,14 +3,16 @@
 import job
 
 with job.running(snakemake) as running:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     from fusionscope.flatness import measure_flatness
     from fusionscope.hessian import DENSITY_COLUMNS, measure_hessian
     from fusionscope.images import load_images
     from fusionscope.landscape import Landscape, farthest, flatten_parameters
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.networks import build
+    from fusionscope.networks import build, give_biases
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.weights import load_weights
+    from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
     device = running.device()
@@ -18,21 +20,26 @@ with job.running(snakemake) as running:
     hessian, flatness = dict(snakemake.params.hessian), dict(snakemake.params.flatness)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
-    images = load_images(snakemake.input.data, "train").to(device)
-    network = build(num_classes=images.num_classes, **snakemake.params.network)
-    origins = [
-        flatten_parameters(network, load_weights(path, network)).to(device)
-        for path in snakemake.input.origins
-    ]
-    network.load_state_dict(load_weights(snakemake.input.weights, network))
+    spec = dict(snakemake.params.network)
+    images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
+    network = build(images.num_classes, **spec)
+    origins = []
+    for path in snakemake.input.origins:
+        origin = build(images.num_classes, **spec | {"biases": False})
+        set_weights(origin, load_weights(path, origin))
+        if spec.get("biases"):
+            give_biases(origin)  # zeros: the child has biases that its parents never had
+        origins.append(flatten_parameters(origin).to(device))
+    set_weights(network, load_weights(snakemake.input.weights, network))
     network.to(device)
     w = flatten_parameters(network)
 
     # the same images for every model of the experiment
     sample = images.sample(hessian.pop("images"), generator(experiment, "hessian images"))
-    measurements, density = measure_hessian(
-        network, sample, batch_size, seed=seed_for(experiment, seed, model, "hessian"), **hessian
-    )
+    with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with second derivatives
+        measurements, density = measure_hessian(
+            network, sample, batch_size, seed=seed_for(experiment, seed, model, "hessian"), **hessian
+        )
     running.log.info("Hessian done")
     sample = images.sample(flatness.pop("images"), generator(experiment, "flatness images"))
     measurements |= measure_flatness(

@@ -8,17 +8,18 @@ with job.running(snakemake) as running:
     from fusionscope.networks import build
     from fusionscope.prediction import ensemble_accuracy, measure_prediction_space, predict
     from fusionscope.seeding import seed_for
-    from fusionscope.weights import load_weights
+    from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
     device = running.device()
     wildcards, batch_size = snakemake.wildcards, snakemake.resources.batch_size
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
-    train_images = load_images(snakemake.input.data, "train").to(device)
-    test_images = load_images(snakemake.input.data, "test").to(device)
-    network = build(num_classes=test_images.num_classes, **snakemake.params.network).to(device)
-    network.load_state_dict(load_weights(snakemake.input.weights, network))
+    spec = snakemake.params.network
+    train_images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
+    test_images = load_images(snakemake.input.data, "test", spec["input_size"]).to(device)
+    network = build(test_images.num_classes, **spec).to(device)
+    set_weights(network, load_weights(snakemake.input.weights, network))
     measurements = measure_prediction_space(
         network,
         train_images,
@@ -28,9 +29,10 @@ with job.running(snakemake) as running:
         **snakemake.params.recipe,
     )
     members = []
-    for path in snakemake.input.parents:
-        network.load_state_dict(load_weights(path, network))
-        members.append(predict(network, test_images, batch_size))
+    for path, parent in zip(snakemake.input.parents, snakemake.params.parent_networks, strict=True):
+        member = build(test_images.num_classes, **parent).to(device)
+        set_weights(member, load_weights(path, member))
+        members.append(predict(member, test_images, batch_size))
     if members:
         measurements["parents_ensemble_accuracy"] = ensemble_accuracy(members, test_images.labels)
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="prediction_space")

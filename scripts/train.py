@@ -3,12 +3,13 @@
 import job
 
 with job.running(snakemake) as running:
+    import torch
     from tqdm import tqdm
 
     from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
-    from fusionscope.networks import build, initialise
-    from fusionscope.seeding import generator
+    from fusionscope.networks import initialised
+    from fusionscope.seeding import generator, seed_for
     from fusionscope.training import train
     from fusionscope.weights import save_weights
 
@@ -17,10 +18,11 @@ with job.running(snakemake) as running:
     wildcards, recipe = snakemake.wildcards, snakemake.params.recipe
     role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
 
-    train_images = load_images(snakemake.input.data, "train").to(device)
-    validation_images = load_images(snakemake.input.data, "validation").to(device)
-    network = build(num_classes=train_images.num_classes, **snakemake.params.network)
-    initialise(network, generator(*role, "initial weights"))
+    spec = snakemake.params.network
+    size = spec["input_size"]
+    train_images = load_images(snakemake.input.data, "train", size).to(device)
+    validation_images = load_images(snakemake.input.data, "validation", size).to(device)
+    network = initialised(generator(*role, "initial weights"), train_images.num_classes, **spec)
     initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     title = f"{role[0]} seed {role[1]} {role[2]}"
@@ -34,6 +36,7 @@ with job.running(snakemake) as running:
             epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy,
         )  # fmt: skip
 
+    torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
     trained = train(
         network.to(device),
         train_images,

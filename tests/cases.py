@@ -83,7 +83,7 @@ def is_vgg(model_type: str) -> bool:
 
 def network_of(model_type: str, width: float = TINY) -> nn.Module:
     """The network in float64, so that rounding hides nothing."""
-    return build(model_type, NUM_CLASSES, width).double()
+    return build(NUM_CLASSES, model_type=model_type, width=width).double()
 
 
 def random_weights(model_type: str, seed: int, width: float = TINY) -> dict[str, torch.Tensor]:
@@ -105,7 +105,7 @@ def random_weights(model_type: str, seed: int, width: float = TINY) -> dict[str,
 @cache
 def trained_weights(model_type: str, parent: int) -> dict[str, torch.Tensor]:
     """Weights after an epoch on some digits, in float64; made once per process."""
-    network = build(model_type, NUM_CLASSES, TINY)
+    network = build(NUM_CLASSES, model_type=model_type, width=TINY)
     initialise(network, generator(model_type, parent, "initial weights"))
     images = digits()
     trained = train(

@@ -2,29 +2,52 @@
 
 from collections import Counter
 
+import alignment_cases
 import cases
 import numpy as np
 import pytest
 import torch
+from alignment_cases import ROUNDING, coverage
 from torch import nn
-from torch.nn import functional as F
+from torchvision import models
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.regnet import BlockParams
 
-from fusionscope.alignment import Writer, alignment_groups, move, move_axis
+from fusionscope.activations import neurons, record
+from fusionscope.alignment import (
+    alignment_groups,
+    check_same_groups,
+    forget_blocks,
+    make_map,
+    move,
+    rows_of,
+    see_blocks,
+)
 from fusionscope.errors import InputError
+from fusionscope.graph import trace
+from fusionscope.labels import CLASS_OUTPUT
+from fusionscope.networks import build
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
-
-
-def permutation_matrix(size: int, random: torch.Generator) -> torch.Tensor:
-    return torch.eye(size, dtype=torch.float64)[torch.randperm(size, generator=random)]
 
 
 def first_and_last(model_type: str) -> tuple[str, str]:
     return ("features.0", "classifier") if cases.is_vgg(model_type) else ("conv1", "linear")
 
 
-def groups_by_hand(model_type: str) -> dict[str, tuple[list, set]]:
-    """Name of each group: its writers as (weight, name of the group read), and its members."""
+def axes_of(members) -> set[tuple[str, int]]:
+    return {(member.parameter, member.axis) for member in members}
+
+
+def backwards(size: int) -> torch.Tensor:
+    return torch.eye(size, dtype=torch.float64).flip(0)
+
+
+# the study's networks
+
+
+def groups_by_hand(model_type: str) -> dict[str, tuple[list, set, set]]:
+    """Name of each group: weights that write it, other members, weights that read it."""
     norm, bias = cases.has_norm(model_type), cases.has_bias(model_type)
     if cases.is_vgg(model_type):
         convs = cases.VGG11_CONVS[norm]
@@ -36,36 +59,37 @@ def groups_by_hand(model_type: str) -> dict[str, tuple[list, set]]:
         last, classifier = "layer4.0.conv2", "linear"
     expected = {}
     for name, writers in streams.items():
-        members = set()
+        others = set()
         for layer, _ in writers:
-            members.add((f"{layer}.weight", 0))
             if bias and cases.is_vgg(model_type):  # ResNet18's convolutions never have one
-                members.add((f"{layer}.bias", 0))
+                others.add((f"{layer}.bias", 0))
             if norm:
-                members |= {(f"{norm_of[layer]}.{part}", 0) for part in NORM_PARTS}
-        members |= {
-            (f"{layer}.weight", 1) for others in streams.values() for layer, read in others if read == name
+                others |= {(f"{norm_of[layer]}.{part}", 0) for part in NORM_PARTS}
+        readers = {
+            (f"{layer}.weight", 1) for other in streams.values() for layer, read in other if read == name
         }
         if name == last:
-            members.add((f"{classifier}.weight", 1))
-        expected[name] = ([(f"{layer}.weight", read) for layer, read in writers], members)
+            readers.add((f"{classifier}.weight", 1))
+        expected[name] = ([f"{layer}.weight" for layer, _ in writers], others, readers)
     return expected
 
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_the_groups_are_those_listed_by_hand(model_type):
-    groups = alignment_groups(cases.network_of(model_type))
-    expected = groups_by_hand(model_type)
+    network = cases.network_of(model_type)
+    groups, expected = alignment_groups(network).groups, groups_by_hand(model_type)
     assert [group.name for group in groups] == list(expected)
-    weights = cases.network_of(model_type).state_dict()
+    weights = network.state_dict()
     for group in groups:
-        writers, members = expected[group.name]
-        assert [
-            (writer.weight, None if writer.reads is None else groups[writer.reads].name)
-            for writer in group.writers
-        ] == writers
-        assert set(group.members) == members
-        assert {weights[name].shape[axis] for name, axis in group.members} == {group.size}
+        writers, others, readers = expected[group.name]
+        assert Counter(member.parameter for member in group.writers) == Counter(writers)
+        assert axes_of(group.writers) == {(writer, 0) for writer in writers}
+        assert axes_of(group.others) == others
+        assert axes_of(group.readers) == readers
+        for member in group.members:
+            assert weights[member.parameter].shape[member.axis] == group.size
+            assert torch.equal(member.positions, torch.arange(group.size)[:, None])
+            assert member.reads == (member in group.readers)
 
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
@@ -77,40 +101,55 @@ def test_every_axis_of_channels_is_in_exactly_one_group(model_type):
         channel_axes = range(min(tensor.dim(), 2))  # what follows are kernel axes; counters have none
         expected |= {(name, axis) for axis in channel_axes}
     expected -= {(f"{first}.weight", 1), (f"{last}.weight", 0), (f"{last}.bias", 0)}
-    found = Counter(member for group in alignment_groups(network) for member in group.members)
+    found = Counter(
+        (member.parameter, member.axis)
+        for group in alignment_groups(network).groups
+        for member in group.members
+    )
     assert set(found) == expected
     assert set(found.values()) == {1}
 
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
-def test_classes_and_input_channels_are_in_no_group(model_type):
-    first, last = first_and_last(model_type)
-    members = {member for group in alignment_groups(cases.network_of(model_type)) for member in group.members}
-    assert members.isdisjoint({(f"{last}.weight", 0), (f"{last}.bias", 0), (f"{first}.weight", 1)})
+def test_only_classes_stay(model_type):
+    alignment = alignment_groups(cases.network_of(model_type))
+    assert [(part.layer, part.neurons, part.reason) for part in alignment.frozen] == [
+        (first_and_last(model_type)[1], cases.NUM_CLASSES, CLASS_OUTPUT)
+    ]
+    assert alignment.share_that_moves == 1
 
 
 def test_a_residual_stream_is_one_group_with_all_its_writers():
-    groups = {group.name: group for group in alignment_groups(cases.network_of("RESNET18"))}
-    index = list(groups).index
-    assert groups["layer3.0.conv2"].writers == (
-        Writer("layer3.0.conv2.weight", index("layer3.0.conv1")),
-        Writer("layer3.0.shortcut.0.weight", index("layer2.0.conv2")),
-        Writer("layer3.1.conv2.weight", index("layer3.1.conv1")),
-    )
-    assert groups["conv1"].writers[0] == Writer("conv1.weight", None)
+    groups = {group.name: group for group in alignment_groups(cases.network_of("RESNET18")).groups}
+    assert [member.parameter for member in groups["layer3.0.conv2"].writers] == [
+        "layer3.0.conv2.weight",
+        "layer3.0.shortcut.0.weight",
+        "layer3.1.conv2.weight",
+    ]
     assert len(groups) == 12
+
+
+def test_sites_lie_before_and_after_the_activation_function():
+    groups = alignment_groups(cases.network_of("VGG11")).groups
+    assert [site.node for site in groups[0].written] == ["features_1"]  # the batch norm
+    assert [site.node for site in groups[0].read] == ["features_3"]  # the pooling, after the ReLU
+    groups = alignment_groups(cases.network_of("VGG11_NOBN")).groups
+    assert [site.node for site in groups[0].written] == ["features_0"]
 
 
 @pytest.mark.parametrize("kind", cases.PARENTS)
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_a_permuted_network_computes_the_same_function(model_type, kind):
     network, weights = cases.network_of(model_type), cases.PARENTS[kind](model_type, 1)
-    random = torch.Generator().manual_seed(3)
+    alignment, random = alignment_groups(network), torch.Generator().manual_seed(3)
     before, permuted = cases.outputs(network, weights), weights
-    for group in alignment_groups(network):
-        permuted = move(permuted, group, permutation_matrix(group.size, random))
+    identities = [make_map(torch.eye(group.size, dtype=torch.float64)) for group in alignment.groups]
+    for number, group in enumerate(alignment.groups):
+        maps = list(identities)
+        maps[number] = make_map(coverage.permutation_matrix(group.size, random))
+        permuted = move(permuted, alignment, alignment, maps, weights)
         # after each group, so that no two mistakes cancel
-        assert cases.relative_difference(cases.outputs(network, permuted), before) < 1e-10
+        assert cases.relative_difference(cases.outputs(network, permuted), before) < ROUNDING
     first, last = first_and_last(model_type)
     assert not torch.equal(permuted[f"{first}.weight"], weights[f"{first}.weight"])
     assert not torch.equal(permuted[f"{last}.weight"], weights[f"{last}.weight"])
@@ -120,201 +159,252 @@ def test_a_permuted_network_computes_the_same_function(model_type, kind):
 def test_leaving_out_any_member_of_a_group_changes_the_function(model_type):
     """The test above could not fail if the function did not depend on every member: it does."""
     network, weights = cases.network_of(model_type), cases.random_weights(model_type, 1)
-    before = cases.outputs(network, weights)
-    for group in alignment_groups(network)[::3]:
-        backwards = torch.eye(group.size, dtype=torch.float64).flip(0)
-        moved = move(weights, group, backwards)
-        for name, _ in group.members:
-            kept = moved | {name: weights[name]}
-            assert cases.relative_difference(cases.outputs(network, kept), before) > 1e-6, name
+    alignment, before = alignment_groups(network), cases.outputs(network, weights)
+    for number, group in enumerate(alignment.groups):
+        if number % 3:
+            continue
+        maps = [make_map(torch.eye(g.size, dtype=torch.float64)) for g in alignment.groups]
+        maps[number] = make_map(backwards(group.size))
+        moved = move(weights, alignment, alignment, maps, weights)
+        for member in group.members:
+            kept = moved | {member.parameter: weights[member.parameter]}
+            assert cases.relative_difference(cases.outputs(network, kept), before) > 1e-6, member
 
 
-def test_moving_an_axis_is_a_contraction_with_the_columns_of_the_coupling():
-    """Rectangular, so that no transpose goes unnoticed: out[j] = sum_i That[i, j] W[i]."""
+# other architectures
+
+
+class ConcatenationAndSkip(nn.Module):
+    """Joined branches of different depth, one of which is a residual stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.side = nn.BatchNorm2d(8), nn.Conv2d(3, 4, 1)
+        self.three, self.head = nn.Conv2d(12, 6, 3, padding=1), nn.Linear(6 * 16, 10)
+
+    def forward(self, x):
+        y = self.one(x).relu()
+        y = y + self.norm(self.two(y)).relu()
+        y = self.three(torch.cat([self.side(x), y], 1)).relu()
+        return self.head(nn.functional.adaptive_avg_pool2d(y, 4).flatten(1))
+
+
+SMALL = {
+    "resnet50": lambda: models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], 10),
+    "resnext50": lambda: models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], 10, False, 32, 4),
+    "densenet": lambda: models.DenseNet(8, (2, 3, 2), 16, num_classes=10),
+    "mobilenet_v2": lambda: models.MobileNetV2(10, width_mult=0.25),
+    "mobilenet_v3": lambda: models.mobilenet_v3_small(num_classes=10, width_mult=0.5),
+    "efficientnet_b0": lambda: models.efficientnet_b0(num_classes=10),
+    "regnet_y": lambda: models.RegNet(BlockParams.from_init_params(6, 24, 30, 2.5, 8, se_ratio=0.25), 10),
+    "shufflenet": lambda: models.ShuffleNetV2([2, 2, 2], [12, 24, 48, 96, 64], 10),
+    "convnext": lambda: models.ConvNeXt(
+        [CNBlockConfig(12, 24, 1), CNBlockConfig(24, None, 2)], num_classes=10
+    ),
+    "squeezenet": lambda: models.squeezenet1_1(num_classes=10),
+    "googlenet": lambda: models.GoogLeNet(10, aux_logits=False, init_weights=False),
+    "user": ConcatenationAndSkip,
+}
+SHARE_THAT_MOVES = {"shufflenet": 0.95}  # of the others: all
+PIXELS = {"user": 16}
+
+
+def small(name: str) -> nn.Module:
+    pixels = PIXELS.get(name, 64)
+    return alignment_cases.prepared(SMALL[name], shape=(3, pixels, pixels))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_other_architectures_move_without_changing_their_function(name):
+    network = small(name)
+    alignment = alignment_groups(network)
+    assert alignment_cases.change_when_permuted(network, alignment) < ROUNDING
+    assert alignment.share_that_moves >= SHARE_THAT_MOVES.get(name, 1)
+
+
+@pytest.mark.parametrize("name", ["densenet", "efficientnet_b0", "shufflenet", "convnext", "user"])
+def test_what_is_seen_at_every_site_moves_as_its_group(name):
+    network = small(name)
+    alignment, random = alignment_groups(network), torch.Generator().manual_seed(4)
+    images = torch.randn(2, *network.input_shape, dtype=torch.float64, generator=random)
+    sites = [site for group in alignment.groups for site in group.written + group.read]
+    nodes = {site.node for site in sites}
+    before = record(trace(network), images, nodes)
+    orders = [torch.randperm(group.size, generator=random) for group in alignment.groups]
+    maps = [make_map(torch.eye(len(order), dtype=torch.float64)[:, order]) for order in orders]
+    weights = network.state_dict()
+    coverage.set_weights(network, move(weights, alignment, alignment, maps, weights))
+    after = record(trace(network), images, nodes)
+    for group, order in zip(alignment.groups, orders, strict=True):
+        for site in group.written + group.read:
+            expected = neurons(before[site.node], site)[order]
+            assert (neurons(after[site.node], site) - expected).abs().max() < 1e-10 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", ["densenet", "mobilenet_v3", "regnet_y", "user"])
+def test_every_member_is_necessary_in_other_architectures(name):
+    network = small(name)
+    alignment, weights = alignment_groups(network), network.state_dict()
+    images = torch.randn(2, *network.input_shape, dtype=torch.float64)
+    maps = [make_map(backwards(group.size)) for group in alignment.groups]
+    moved = move(weights, alignment, alignment, maps, weights)
+    before = coverage.answers(network, images)
+    weights = {parameter: tensor.clone() for parameter, tensor in weights.items()}
+    for group in alignment.groups[:: max(1, len(alignment.groups) // 5)]:
+        for member in group.members:
+            coverage.set_weights(network, moved | {member.parameter: weights[member.parameter]})
+            assert (coverage.answers(network, images) - before).abs().max() > 1e-9 * before.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet", "convnext_tiny", "densenet121", "efficientnet_v2_s", "googlenet", "inception_v3",
+        "mnasnet0_5", "mobilenet_v3_large", "regnet_x_1_6gf", "resnet50", "resnext50_32x4d",
+        "shufflenet_v2_x1_0", "swin_t", "vgg11_bn", "vit_b_32",
+    ],
+)  # fmt: skip
+def test_torchvisions_architectures_pass(name):
+    result = coverage.cover(name)
+    assert result.passes
+    # attention and the streams that it reads and writes stay; the layers between move
+    assert result.share > (0.4 if name.startswith(coverage.TRANSFORMERS) else 0.9)
+
+
+def test_a_network_that_cannot_be_traced_is_refused():
+    class Decides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 10)
+
+        def forward(self, x):
+            return self.layer(x.mean((2, 3))) if x.sum() > 0 else None
+
+    with pytest.raises(InputError, match="method 'average'"):
+        alignment_groups(Decides())
+
+
+# moving
+
+
+def test_a_permutation_is_recognised_and_a_soft_map_is_not():
+    order = torch.tensor([2, 0, 1])
+    matrix = torch.eye(3, dtype=torch.float64)[:, order]  # column j: the one at order[j]
+    assert torch.equal(make_map(matrix / 3).permutation, order)
+    assert make_map(matrix + 0.01).permutation is None
+    assert make_map(torch.ones(2, 4)).permutation is None
+
+
+def test_maps_are_normalised_as_they_say():
+    coupling = torch.rand(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    columns, mass = make_map(coupling), make_map(coupling, "mass")
+    for map_ in (columns, mass):
+        assert (map_.outgoing.sum(0) - 1).abs().max() < 1e-12
+    assert torch.equal(columns.incoming, columns.outgoing)
+    assert (mass.incoming.sum(1) - 1).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("soft_map", ["columns", "mass"])
+def test_soft_maps_move_as_computed_by_hand(soft_map):
+    """Rectangular, so that no transpose goes unnoticed: out[j] = sum_i T[i, j] W[i], over sums of T."""
+    narrow, wide = (cases.network_of("VGG11", width) for width in (cases.TINY, 2 * cases.TINY))
+    source, target = alignment_groups(narrow), alignment_groups(wide)
     random = np.random.default_rng(0)
-    weight, coupling = random.normal(size=(4, 5, 2, 3)), random.normal(size=(5, 7))
-    expected = np.zeros((4, 7, 2, 3))
-    for o, j, a, b in np.ndindex(expected.shape):
-        expected[o, j, a, b] = sum(coupling[i, j] * weight[o, i, a, b] for i in range(5))
-    found = move_axis(torch.from_numpy(weight), 1, torch.from_numpy(coupling)).numpy()
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-12
+    couplings = [
+        random.uniform(size=(a.size, b.size)) for a, b in zip(source.groups, target.groups, strict=True)
+    ]
+    maps = [make_map(torch.from_numpy(coupling), soft_map) for coupling in couplings]
+    weights = cases.random_weights("VGG11", 1)
+    moved = move(weights, source, target, maps, wide.state_dict())
+    out = [coupling / coupling.sum(0, keepdims=True) for coupling in couplings]
+    into = [c / c.sum(1, keepdims=True) for c in couplings] if soft_map == "mass" else out
+    convs, norms = cases.VGG11_CONVS[True], cases.VGG11_NORMS
+    for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
+        expected = np.einsum("oihw,op->pihw", weights[f"{conv}.weight"].numpy(), out[number])
+        if number:
+            expected = np.einsum("pihw,ij->pjhw", expected, into[number - 1])
+        assert np.abs(moved[f"{conv}.weight"].numpy() - expected).max() < 1e-12
+        for name in (f"{conv}.bias", *(f"{norm}.{part}" for part in NORM_PARTS)):
+            assert np.abs(moved[name].numpy() - weights[name].numpy() @ out[number]).max() < 1e-12
+    assert (
+        np.abs(moved["classifier.weight"].numpy() - weights["classifier.weight"].numpy() @ into[-1]).max()
+        < 1e-12
+    )
+    assert torch.equal(moved["classifier.bias"], weights["classifier.bias"])
+
+
+@pytest.mark.parametrize("model_type", ["VGG11", "VGG11_NOBIAS_NOBN", "RESNET18"])
+def test_copies_that_share_the_outgoing_weights_keep_the_function(model_type):
+    """From one width to twice that: each neuron goes to two or three, unevenly."""
+    narrow, wide = (cases.network_of(model_type, width) for width in (cases.TINY, 2 * cases.TINY))
+    source, target = alignment_groups(narrow), alignment_groups(wide)
+    check_same_groups(source, target)
+    random = torch.Generator().manual_seed(0)
+    maps = []
+    for a, b in zip(source.groups, target.groups, strict=True):
+        copied = torch.cat(
+            [torch.arange(a.size), torch.randint(a.size, (b.size - a.size,), generator=random)]
+        )
+        maps.append(make_map(torch.eye(a.size, dtype=torch.float64)[:, copied] / b.size, "mass"))
+    weights = cases.random_weights(model_type, 1)
+    moved = move(weights, source, target, maps, wide.state_dict())
+    assert {name: tensor.shape for name, tensor in moved.items()} == {
+        name: tensor.shape for name, tensor in wide.state_dict().items()
+    }
+    difference = cases.relative_difference(cases.outputs(wide, moved), cases.outputs(narrow, weights))
+    assert difference < ROUNDING
 
 
 def test_moving_keeps_the_type_of_each_tensor_and_the_original():
     network = cases.network_of("VGG11").float()
-    weights, group = network.state_dict(), alignment_groups(network)[0]
+    alignment, weights = alignment_groups(network), network.state_dict()
     before = {name: tensor.clone() for name, tensor in weights.items()}
-    moved = move(weights, group, torch.eye(group.size, dtype=torch.float64).flip(0))
+    maps = [make_map(backwards(group.size)) for group in alignment.groups]
+    moved = move(weights, alignment, alignment, maps, weights)
     assert {name: tensor.dtype for name, tensor in moved.items()} == {n: t.dtype for n, t in before.items()}
     assert all(torch.equal(weights[name], before[name]) for name in before)
-    untouched = set(weights) - {name for name, _ in group.members}
-    assert all(torch.equal(moved[name], before[name]) for name in untouched)
 
 
-class UserNetwork(nn.Module):
-    """Two convolutions, something in between, and a linear layer over the channels."""
+def test_all_inputs_of_a_grouped_convolution_lie_on_one_axis():
+    """Column b * 3 + i holds input i of block b, for every output of that block."""
+    weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    seen = see_blocks(weight, 2)
+    assert seen.shape == (4, 6, 5, 5)
+    for block, output, input_ in np.ndindex(2, 4, 3):
+        assert torch.equal(seen[output, block * 3 + input_], weight[block * 4 + output, input_])
+    assert torch.equal(forget_blocks(seen, 2), weight)
 
-    def __init__(self):
+
+def test_rows_hold_all_that_belongs_to_a_neuron():
+    """After flattening pictures of 4 x 4 pixels, sixteen columns of the classifier belong to one channel."""
+    network = small("user")
+    group = alignment_groups(network).groups[-1]
+    reader = next(member for member in group.readers if member.parameter == "head.weight")
+    expected = network.head.weight.detach().view(10, 6, 16).permute(1, 2, 0).flatten(1)
+    assert torch.equal(rows_of(network.head.weight.detach(), reader), expected)
+
+
+def test_widths_whose_groups_do_not_correspond_are_refused():
+    with pytest.raises(InputError, match="choose other widths"):
+        check_same_groups(
+            alignment_groups(build(10, model_type="VGG11", width=0.25)),
+            alignment_groups(build(10, model_type="VGG11_NOBN", width=0.25)),
+        )
+
+
+class FrozenMiddle(nn.Module):
+    def __init__(self, channels: int):
         super().__init__()
-        self.one = nn.Conv2d(3, 32, 3, padding=1)
-        self.between = nn.Identity()
-        self.two = nn.Conv2d(32, 32, 3, padding=1)
-        self.head = nn.Linear(32, 10)
-
-    def middle(self, x):
-        return x
+        self.one, self.head = nn.Conv2d(3, channels, 3), nn.Linear(channels, 10)
+        self.two = nn.Conv2d(channels, channels, 3)
+        self.input_shape = (3, 8, 8)
 
     def forward(self, x):
-        x = self.two(self.middle(F.relu(self.one(x))))
-        return self.head(torch.flatten(F.avg_pool2d(x, self.pool), 1))
-
-    pool = 32
+        return self.head(self.two(self.one(x).softmax(1)).mean((2, 3)))
 
 
-class ChannelShuffle(UserNetwork):
-    def middle(self, x):
-        return F.channel_shuffle(x, 2)
-
-
-class Unflatten(UserNetwork):
-    def __init__(self):
-        super().__init__()
-        self.between = nn.Unflatten(1, (2, 16))
-
-    def middle(self, x):
-        return torch.flatten(self.between(x), 1, 2)
-
-
-class Concatenation(UserNetwork):
-    def middle(self, x):
-        return torch.cat([x[:, 16:], x[:, :16]], 1)
-
-
-class Grouped(UserNetwork):
-    def __init__(self):
-        super().__init__()
-        self.between = nn.Conv2d(32, 32, 3, padding=1, groups=4)
-
-    def middle(self, x):
-        return self.between(x)
-
-
-class GroupNormalised(UserNetwork):
-    def __init__(self):
-        super().__init__()
-        self.between = nn.GroupNorm(4, 32)
-
-    def middle(self, x):
-        return self.between(x)
-
-
-class Softmax(UserNetwork):
-    def middle(self, x):
-        return x.softmax(1)
-
-
-class OwnScale(UserNetwork):
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(32, 1, 1))
-
-    def middle(self, x):
-        return x * self.scale
-
-
-class BroadcastAddition(UserNetwork):
-    def middle(self, x):
-        return x + F.avg_pool2d(x, 32)
-
-
-class FlattenedPixels(UserNetwork):
-    """Flattens 2x2 pixels of each channel: four columns of the head belong to one channel."""
-
-    pool = 16
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(128, 10)
-
-
-class LinearOverColumns(UserNetwork):
-    """A linear layer over the 32 columns of the picture, of which there are as many as channels."""
-
-    def __init__(self):
-        super().__init__()
-        self.between = nn.Linear(32, 32)
-
-    def middle(self, x):
-        return self.between(x)
-
-
-class UsedTwice(UserNetwork):
-    """One convolution at two places: its outputs would have to move as its inputs do."""
-
-    def middle(self, x):
-        return F.relu(self.two(x))
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        ChannelShuffle,
-        Unflatten,
-        Concatenation,
-        Grouped,
-        GroupNormalised,
-        Softmax,
-        OwnScale,
-        BroadcastAddition,
-        FlattenedPixels,
-        LinearOverColumns,
-        UsedTwice,
-    ],
-)
-def test_a_network_whose_channels_mix_in_unknown_ways_is_refused(network):
-    cases.outputs(network().double(), network().double().state_dict())  # it is a working network
-    with pytest.raises(InputError, match="method 'average'"):
-        alignment_groups(network().eval())
-
-
-class OwnResidual(UserNetwork):
-    """A user's network the groups of which can be told: an addition, functional pooling, a dropout."""
-
-    pool = 16
-
-    def __init__(self):
-        super().__init__()
-        self.between = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.Dropout(0.5))
-
-    def middle(self, x):
-        return F.max_pool2d(torch.add(self.between(x), x), 2)
-
-
-def test_a_users_network_of_known_operations_gets_its_groups():
-    groups = alignment_groups(OwnResidual().double().eval())
-    assert [group.name for group in groups] == ["one", "two"]
-    assert [writer.weight for writer in groups[0].writers] == ["one.weight", "between.0.weight"]
-    assert ("between.1.running_var", 0) in groups[0].members
-    assert groups[1].members == (("two.weight", 0), ("two.bias", 0), ("head.weight", 1))
-
-
-class AddedToInput(nn.Module):
-    """A stream that begins at the network's input cannot move."""
-
-    def __init__(self):
-        super().__init__()
-        self.one = nn.Conv2d(3, 8, 3, padding=1)
-        self.two = nn.Conv2d(8, 3, 3, padding=1)
-        self.head = nn.Linear(3, 10)
-
-    def forward(self, x):
-        x = x + self.two(F.relu(self.one(x)))
-        return self.head(torch.flatten(F.avg_pool2d(x, 32), 1))
-
-
-def test_what_is_added_to_the_networks_input_does_not_move():
-    groups = alignment_groups(AddedToInput())
-    assert [group.name for group in groups] == ["one"]
-    assert groups[0].writers == (Writer("one.weight", None),)
-    assert set(groups[0].members) == {("one.weight", 0), ("one.bias", 0), ("two.weight", 1)}
+def test_different_widths_of_what_cannot_move_are_refused():
+    with pytest.raises(InputError, match="channels of one cannot move"):
+        check_same_groups(alignment_groups(FrozenMiddle(4)), alignment_groups(FrozenMiddle(8)))

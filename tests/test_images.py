@@ -1,5 +1,7 @@
 """Images in memory: normalised by hand, batched in order, sampled, mirrored and shifted."""
 
+from dataclasses import replace
+
 import cases
 import numpy as np
 import pytest
@@ -155,3 +157,38 @@ def test_moving_to_a_device_keeps_everything():
     moved = images.to("cpu")
     assert torch.equal(moved.normalised(), images.normalised())
     assert torch.equal(moved.labels, images.labels)
+
+
+@pytest.mark.parametrize("size", [3, 7, 12])
+def test_pictures_are_resized_as_pillow_does_it(size):
+    """Pillow's bilinear filter antialiases too; in its mode F it computes in float32 as we do."""
+    from PIL import Image
+
+    images = cases.labelled([0, 1], size=7)
+    plain = images.normalised()
+    found = replace(images, size=size).normalised()
+    assert found.shape == (2, 3, size, size)
+    for i, c in np.ndindex(2, 3):
+        picture = Image.fromarray(plain[i, c].numpy(), mode="F")
+        expected = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(found[i, c].numpy(), expected, rtol=0, atol=1e-5)
+
+
+def test_a_size_that_pictures_have_already_changes_no_bit():
+    images = cases.labelled([0, 1, 1], size=8)
+    assert torch.equal(replace(images, size=8).normalised(), images.normalised())
+
+
+def test_grey_pictures_are_resized_in_every_batch_and_after_sampling():
+    images = replace(numbered(5), size=6)
+    shapes = [tuple(batch.shape) for batch, _ in images.sample(4, generator(0)).to("cpu").batches(3)]
+    assert shapes == [(3, 3, 6, 6), (1, 3, 6, 6)]
+    # a picture of one colour stays it
+    torch.testing.assert_close(images.normalised()[:, :, :2, :2], numbered(5).normalised())
+
+
+def test_a_prepared_file_is_read_at_the_size_asked_for(tmp_path):
+    np.savez(tmp_path / "digits.npz", **datasets.prepare("digits", tmp_path))
+    images = load_images(tmp_path / "digits.npz", "test", size=64)
+    assert images.take(torch.arange(2)).normalised().shape == (2, 3, 64, 64)
+    assert images.pixels.shape[-2:] == (32, 32)  # in memory as they were

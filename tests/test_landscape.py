@@ -64,7 +64,7 @@ def test_gradient_is_the_slope_of_the_loss(network, images):
 
 @pytest.mark.parametrize("model_type", ["VGG11", "RESNET18"])
 def test_logits_at_other_weights_are_those_of_the_network_that_has_them(model_type):
-    ours, theirs = (randomise(build(model_type, 10, WIDTH), seed) for seed in (1, 2))
+    ours, theirs = (randomise(build(10, model_type=model_type, width=WIDTH), seed) for seed in (1, 2))
     images = random_images(3)
     with torch.no_grad():  # weights move, batch norm's buffers stay
         for buffer, other in zip(theirs.buffers(), ours.buffers(), strict=True):

@@ -1,6 +1,7 @@
 """Every plot renders without a warning, on ordinary and on odd data, and shows what it should."""
 # ruff: noqa: RUF001  (Greek letters and minus signs are meant)
 
+import itertools
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from fusionscope import plots
+from fusionscope.connectivity import PATH_COLUMNS
 from fusionscope.measurement import COLUMNS
 from fusionscope.tables import CORRELATION_COLUMNS
 
@@ -42,11 +44,11 @@ def measured(models=FOUR, seeds=3):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def curves(seeds=2, epochs=5):
+def curves(seeds=2, epochs=5, parents=2):
     rows = [
         [seed, parent, epoch, 0.1, 2 / epoch, 1 - 0.5 / epoch, 2.2 / epoch, 0.95 - 0.5 / epoch]
         for seed in range(seeds)
-        for parent in (1, 2)
+        for parent in range(1, parents + 1)
         for epoch in range(1, epochs + 1)
     ]
     columns = ["seed", "parent", "epoch", "learning_rate"]
@@ -73,6 +75,30 @@ def correlation(models=FOUR, metrics=("hessian_trace", "train_loss")):
         for coefficient in ("kendall", "pearson", "spearman")
     ]
     return pd.DataFrame(rows, columns=CORRELATION_COLUMNS)
+
+
+def paths(fusions=FOUR[2:], seeds=2, points=5, top=2.0, parent="parent_1"):
+    """Parabolas of loss from 0.3 over `top` (halved from fusion to fusion) back to 0.2; seeds differ."""
+    rows = []
+    for number, fusion in enumerate(fusions):
+        for seed in range(seeds):
+            for share in np.arange(points) / (points - 1):
+                loss = 0.3 - 0.1 * share + (top / 2**number + 0.1 * seed) * 4 * share * (1 - share)
+                rows.append([seed, fusion, parent, share, loss, 0.9 * math.exp(-loss)])
+    return pd.DataFrame(rows, columns=list(PATH_COLUMNS))
+
+
+def similarity(children=FOUR[2:], parents=2, groups=("features.0", "features.4", "features.10"), seeds=2):
+    """Groups in an order of their own; each value tells its cell."""
+    rows = [
+        [seed, child, f"parent_{parent}", group, 0.9 - 0.2 * row - 0.05 * parent - 0.02 * seed]
+        for seed in range(seeds)
+        for child in children
+        for parent in range(1, parents + 1)
+        for row, group in enumerate(groups)
+    ]
+    table = pd.DataFrame(rows, columns=["seed", "model", "parent", "group", "cka"])
+    return table.assign(cka=table.cka.clip(0, 1))
 
 
 def render(figure):
@@ -112,6 +138,13 @@ def test_train_curves_are_dashed_and_validation_curves_solid():
     assert [line.get_linestyle() for line in loss.lines] == ["-", "--", "-", "--"]
 
 
+def test_learning_curves_show_any_number_of_parents():
+    figure = render(plots.learning_curves(curves(1, parents=11)))
+    assert legend_texts(figure)[:11] == [f"parent {number}" for number in range(1, 12)]
+    loss, _ = figure.axes
+    assert [line.get_color() for line in loss.lines[:10:2]] == list(plots.PARENT_COLOURS)
+
+
 def test_learning_curves_survive_zero_missing_and_infinite_losses():
     data = curves()
     data.loc[0, "train_loss"], data.loc[1, "train_loss"], data.loc[2, "train_loss"] = 0, math.nan, math.inf
@@ -126,7 +159,9 @@ def test_accuracies_are_dots_in_per_cent_with_the_parents_first(models, seeds):
     assert labels[:2] == ["parent 1", "parent 2"]
     assert set(labels) == {model.replace("_", " ") for model in models}
     assert axes.get_xlim() == (0, 100)
-    dots = [line for line in axes.lines if line.get_marker() in {look[1] for look in plots.LOOKS.values()}]
+    markers = {plots.look(model, models)[1] for model in models}
+    dots = [line for line in axes.lines if line.get_marker() in markers]
+    assert len(dots) == len(models)
     assert all(len(line.get_xdata()) == seeds for line in dots)
     assert any("ensemble" in text for text in legend_texts(figure)) == (len(models) > 2)
 
@@ -239,6 +274,131 @@ def test_the_heat_map_hatches_what_has_no_coefficient_and_says_why():
     assert "minus the generalisation gap" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(
+    ("fusions", "seeds", "points"), [(FOUR[2:3], 1, 2), (FOUR[2:], 1, 11), (SIX[2:], 20, 51)]
+)
+def test_connectivity_has_a_line_per_seed_and_a_mean_of_several_for_each_fusion(fusions, seeds, points):
+    figure = render(plots.connectivity(paths(fusions, seeds, points), measured([*FOUR[:2], *fusions], seeds)))
+    loss, accuracy = figure.axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("test loss (nats)", "test accuracy (%)")
+    lines = (seeds + 1) * len(fusions) if seeds > 1 else len(fusions)
+    assert len(loss.lines) == lines
+    assert len(accuracy.lines) == lines + 1  # the ensemble
+    expected = [plots.wrapped(fusion) for fusion in fusions]
+    assert legend_texts(figure)[: len(fusions)] == expected
+    assert ("mean of seeds" in legend_texts(figure)) == (seeds > 1)
+    for fusion in fusions:
+        colour, shape = plots.look(fusion, fusions)
+        (mean,) = (line for line in loss.lines if (line.get_color(), line.get_marker()) == (colour, shape))
+        assert mean.get_linewidth() > 1
+
+
+def test_connectivity_shows_the_paths_and_their_mean():
+    data = paths(FOUR[2:3], seeds=2, points=3)
+    loss, accuracy = render(plots.connectivity(data, measured()[:0])).axes
+    for axes, quantity, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        seeds = [factor * data[data.seed == seed][quantity].to_numpy() for seed in (0, 1)]
+        expected = [*seeds, (seeds[0] + seeds[1]) / 2]
+        assert len(axes.lines) == 3
+        for line, values in zip(axes.lines, expected, strict=True):
+            assert list(line.get_xdata()) == [0, 0.5, 1]
+            assert line.get_ydata() == pytest.approx(values)
+
+
+def test_with_several_parents_each_path_to_the_reference_is_a_line_of_its_own():
+    both = [paths(FOUR[2:3], 1, 3, top, parent) for top, parent in ((1, "parent_1"), (3, "parent_3"))]
+    figure = render(plots.connectivity(pd.concat(both, ignore_index=True), measured()))
+    one, other, mean = (line.get_ydata() for line in figure.axes[0].lines)
+    assert [one, other] == [pytest.approx(table.loss.to_numpy()) for table in both]
+    assert mean == pytest.approx((one + other) / 2)
+    assert {"one seed and parent", "mean of all"} < set(legend_texts(figure))
+
+
+def test_connectivity_shows_the_ensemble_of_the_parents_where_it_was_measured():
+    figure = render(plots.connectivity(paths(), measured()))
+    loss, accuracy = figure.axes
+    (ensemble,) = (line for line in accuracy.lines if line.get_linestyle() == "--")
+    assert list(ensemble.get_ydata()) == pytest.approx([98, 98])
+    assert "ensemble of the parents (98.0 %)" in legend_texts(figure)
+    assert all(line.get_linestyle() == "-" for line in loss.lines)
+    without = measured().query("metric != 'parents_ensemble_accuracy'")
+    assert "ensemble" not in " ".join(legend_texts(render(plots.connectivity(paths(), without))))
+
+
+def test_a_fusion_without_a_path_does_not_change_how_the_others_look():
+    figure = render(plots.connectivity(paths(["weight_matching"], 1), measured([*SIX, "weight_matching"])))
+    expected = plots.look("weight_matching", [*SIX, "weight_matching"])
+    assert expected != plots.look("weight_matching", ["weight_matching"])
+    (line,) = figure.axes[0].lines
+    assert (line.get_color(), line.get_marker()) == expected
+
+
+def test_long_names_in_the_legend_leave_the_panels_their_height():
+    heights = [
+        render(plots.connectivity(paths(fusions), measured([*FOUR[:2], *fusions]))).axes[0].bbox.height
+        for fusions in (FOUR[2:3], [f"{LONG}_{number}" for number in range(6)])
+    ]
+    assert heights[1] > 0.8 * heights[0]
+
+
+@pytest.mark.parametrize(("top", "expected"), [(2, "linear"), (1e4, "log")])
+def test_losses_on_a_path_have_the_scale_that_they_need(top, expected):
+    loss, accuracy = render(plots.connectivity(paths(top=top), measured())).axes
+    assert loss.get_yscale() == expected
+    assert accuracy.get_yscale() == "linear"
+
+
+def test_a_path_breaks_where_a_seed_has_no_loss():
+    data = paths(FOUR[2:3], seeds=2, points=5)
+    data.loc[2, "loss"], data.loc[6, "loss"] = math.inf, math.nan
+    loss, _ = render(plots.connectivity(data, measured())).axes
+    *_, mean = (line.get_ydata() for line in loss.lines)
+    assert list(np.isnan(mean)) == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("children", "parents"), [(FOUR[2:3], 2), (FOUR[2:], 3), (SIX[2:], 12)])
+def test_similarities_have_a_block_per_child_with_groups_down_and_parents_across(children, parents):
+    figure = render(plots.similarity_heatmap(similarity(children, parents)))
+    blocks = panels(figure)
+    found = [title.replace("\n", " ") for title in titles(figure)]
+    assert found == [child.replace("_", " ") for child in children]
+    labels = [label.get_text() for label in blocks[0].get_yticklabels()]
+    assert labels == ["features.0", "features.4", "features.10"]
+    for axes in blocks:
+        across = [label.get_text() for label in axes.get_xticklabels()]
+        assert across == [f"parent {number}" for number in range(1, parents + 1)]
+    assert figure.axes[-1].get_ylabel() == "linear CKA, mean of 2 seeds"
+
+
+def test_a_cell_is_the_mean_over_the_seeds_that_have_a_number():
+    data = similarity(FOUR[2:3])
+    cell = (data.parent == "parent_2") & (data.group == "features.4")
+    data.loc[cell & (data.seed == 1), "cka"] = math.nan
+    data.loc[(data.parent == "parent_1") & (data.group == "features.10"), "cka"] = math.nan
+    figure = render(plots.similarity_heatmap(data))
+    (axes,) = panels(figure)
+    assert cell_texts(axes) == ["0.84", "0.79", "0.64", "0.60", "0.39"]
+    assert [patch.get_xy() for patch in axes.patches if patch.get_hatch()] == [(-0.5, 1.5)]
+    assert "no number" in figure.get_supxlabel()
+
+
+def test_without_gaps_nothing_is_said_about_hatching_and_one_seed_is_no_mean():
+    figure = render(plots.similarity_heatmap(similarity(seeds=1)))
+    assert figure.get_supxlabel() == ""
+    assert figure.axes[-1].get_ylabel() == "linear CKA"
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(2, True), (40, True), (60, False), (300, False)])
+def test_texts_of_the_similarities_stay_apart(count, numbers):
+    groups = [f"layer{number}.conv1" for number in range(count)]
+    figure = render(plots.similarity_heatmap(similarity(SIX[1:], 2, groups)))
+    axes, *_ = panels(figure)
+    assert len(cell_texts(axes)) == (2 * count if numbers else 0)
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
+    assert figure.get_figheight() < 11
+
+
 def test_where_there_is_nothing_to_plot_the_figure_says_so(tmp_path):
     nothing = measured()[:0]
     figures = [
@@ -248,6 +408,8 @@ def test_where_there_is_nothing_to_plot_the_figure_says_so(tmp_path):
         plots.metrics_against_accuracy(measured().query("metric != 'accuracy'"), "accuracy"),
         plots.spectral_densities(densities()[:0]),
         plots.correlation_heatmap(correlation()[:0], "accuracy"),
+        plots.connectivity(paths()[:0], measured()),
+        plots.similarity_heatmap(similarity()[:0]),
     ]
     for figure in figures:
         plots.save_figure(figure, [tmp_path / "figure.png"])
@@ -259,16 +421,40 @@ def test_a_model_looks_the_same_whatever_the_order_of_the_models():
     assert len({plots.look(model, SIX) for model in SIX}) == len(SIX)
 
 
-def test_nothing_is_cut_off():
+def test_parents_look_apart_from_each_other_and_from_children():
+    models = [*(f"parent_{number}" for number in range(1, 31)), *FOUR[2:], "activation_fused", "parent_mean"]
+    assert len({plots.look(model, models) for model in models}) == len(models)
+
+
+def test_parents_are_counted_and_a_child_may_have_a_parents_word_in_its_name():
+    models = ["parent_mean", "all_models", "parent_10", "parent_2", "naive_fused"]
+    assert plots.in_order(models) == ["parent_2", "parent_10", "parent_mean", "naive_fused", "all_models"]
+
+
+def test_barriers_have_names_and_units():
+    assert plots.with_unit("loss_barrier") == "test loss barrier (nats)"
+    assert plots.with_unit("loss_barrier_above_mean") == "test loss barrier above the mean (nats)"
+    assert plots.with_unit("accuracy_barrier") == "test accuracy barrier (%\N{NO-BREAK SPACE}points)"
+    assert plots.space_name("connectivity_space") == "connectivity space"
+
+
+def test_nothing_is_cut_off_and_the_legend_stays_off_the_axes():
     for figure in (
         plots.accuracies(measured(SIX, 2)),
         plots.learning_curves(curves()),
         plots.correlation_heatmap(correlation(SIX), "generalisation_gap"),
+        plots.learning_curves(curves(parents=7)),
+        plots.connectivity(paths(FOUR[2:3], 1), measured(seeds=1)),
+        plots.connectivity(paths([*SIX[2:], *(f"{LONG}_{number}" for number in range(4))]), measured(SIX)),
+        plots.similarity_heatmap(similarity(FOUR[2:3], groups=["features.0", "features.4"])),
+        plots.similarity_heatmap(similarity([LONG, *(f"{LONG}_{number}" for number in range(5))])),
     ):
         box = render(figure).get_tightbbox()
         assert min(box.x0, box.y0) >= 0
         assert box.x1 <= figure.get_figwidth()
         assert box.y1 <= figure.get_figheight()
+        for axes, legend in itertools.product(figure.axes, figure.legends):
+            assert not axes.get_tightbbox().overlaps(legend.get_window_extent())
 
 
 @pytest.mark.parametrize("name", ["figure.png", "figure.pdf"])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fusionscope.sources import source_hashes
+from fusionscope.errors import InputError
+from fusionscope.sources import module_hashes, source_hashes
 
 HELPER = '''"""Says."""
 
@@ -88,3 +89,37 @@ def test_fusion_code_is_no_part_of_training():
     assert "fusionscope.fusion" in source_hashes(SCRIPTS / "fuse.py")
     assert "fusionscope.fusion" not in source_hashes(SCRIPTS / "train.py")
     assert "fusionscope.plots" not in source_hashes(SCRIPTS / "measure_input.py")
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A user's package with imports relative to itself, and a module beside it."""
+    files = {
+        "mine/__init__.py": "",
+        "mine/nets.py": "import torch\nfrom . import blocks\nfrom .deep.stem import Stem\nimport beside\n",
+        "mine/blocks.py": "x = 1\n",
+        "mine/unused.py": "x = 1\n",
+        "mine/deep/__init__.py": "",
+        "mine/deep/stem.py": "from ..names import Y as Stem\n",
+        "mine/names.py": "Y = 1\n",
+        "beside.py": "x = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_closure_of_a_module_follows_relative_imports(package):
+    expected = ["beside", "mine", "mine.blocks", "mine.deep", "mine.deep.stem", "mine.names", "mine.nets"]
+    assert list(module_hashes("mine.nets", package)) == expected
+
+
+def test_a_module_that_is_installed_has_no_hash_here(package):
+    assert module_hashes("torchvision", package) == {}
+
+
+def test_a_module_that_is_not_python_is_named_with_its_line(package):
+    (package / "mine/blocks.py").write_text("x = 1\nx = = 2\n")
+    with pytest.raises(InputError, match=r"mine/blocks\.py, line 2: is not Python"):
+        module_hashes("mine.nets", package)

@@ -42,7 +42,7 @@ def fit(network, train_images, validation_images, *, seed=0, on_epoch=lambda epo
 
 
 def fresh(model_type: str, seed: int = 0, width: float = cases.TINY) -> nn.Module:
-    network = build(model_type, 10, width)
+    network = build(10, model_type=model_type, width=width)
     initialise(network, generator(seed))
     return network
 

@@ -9,12 +9,12 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.networks import build
-from fusionscope.weights import load_weights, save_weights
+from fusionscope.weights import load_weights, save_weights, set_weights
 
 
 @pytest.fixture
 def network():
-    return build("VGG11", 10, cases.TINY)
+    return build(10, model_type="VGG11", width=cases.TINY)
 
 
 def save_changed(network, path: Path, **changes) -> Path:
@@ -44,7 +44,7 @@ def test_saved_weights_come_back_bit_for_bit(model_type, tmp_path):
         for name, tensor in cases.random_weights(model_type, 1).items()
     }
     save_weights(weights, tmp_path / "parent_1.pth")
-    loaded = load_weights(tmp_path / "parent_1.pth", build(model_type, 10, cases.TINY))
+    loaded = load_weights(tmp_path / "parent_1.pth", build(10, model_type=model_type, width=cases.TINY))
     assert list(loaded) == list(weights)
     for name, tensor in weights.items():
         assert torch.equal(loaded[name], tensor)
@@ -53,7 +53,7 @@ def test_saved_weights_come_back_bit_for_bit(model_type, tmp_path):
 
 def test_saved_weights_are_a_plain_state_dict_for_anybody(network, tmp_path):
     save_weights(network.state_dict(), tmp_path / "w.pth")
-    other = build("VGG11", 10, cases.TINY)
+    other = build(10, model_type="VGG11", width=cases.TINY)
     other.load_state_dict(torch.load(tmp_path / "w.pth", weights_only=True))
     assert torch.equal(other.classifier.weight, network.classifier.weight)
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
@@ -152,13 +152,13 @@ def test_another_shape_is_named_with_what_was_found_and_expected(network, tmp_pa
 
 
 def test_weights_of_another_width_are_refused(network, tmp_path):
-    save_weights(build("VGG11", 10, 0.125).state_dict(), tmp_path / "w.pth")
+    save_weights(build(10, model_type="VGG11", width=0.125).state_dict(), tmp_path / "w.pth")
     text = sentence(tmp_path / "w.pth", network)
     assert "features.0.weight is (8, 3, 3, 3), expected (4, 3, 3, 3)" in text
 
 
 def test_weights_for_other_classes_are_refused(network, tmp_path):
-    save_weights(build("VGG11", 100, cases.TINY).state_dict(), tmp_path / "w.pth")
+    save_weights(build(100, model_type="VGG11", width=cases.TINY).state_dict(), tmp_path / "w.pth")
     assert "classifier.weight is (100, 32), expected (10, 32)" in sentence(tmp_path / "w.pth", network)
 
 
@@ -218,3 +218,29 @@ def test_a_save_after_a_killed_one_succeeds(network, tmp_path):
     save_weights(network.state_dict(), tmp_path / "w.pth")
     load_weights(tmp_path / "w.pth", network)
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
+
+
+def test_set_weights_are_all_there_even_where_loading_would_want_to_know_more():
+    """torchvision's MNASNet changes its own layers unless a state dict says its version."""
+    from torchvision.models import mnasnet0_5
+
+    network, other = mnasnet0_5(num_classes=10), mnasnet0_5(num_classes=10)
+    weights = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    set_weights(network, weights)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    assert not torch.equal(weights["layers.0.weight"], mnasnet0_5().layers[0].weight)
+
+
+def test_weights_of_another_network_are_not_set(network):
+    weights = network.state_dict()
+    del weights["classifier.bias"]
+    with pytest.raises(KeyError, match=r"classifier\.bias"):
+        set_weights(network, weights)
+
+
+def test_set_weights_do_not_share_memory(network):
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    set_weights(network, weights)
+    weights["classifier.bias"] += 1
+    assert not torch.equal(network.classifier.bias, weights["classifier.bias"])

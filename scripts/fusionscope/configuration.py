@@ -4,10 +4,19 @@ import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
+from fusionscope.defaults import DEFAULT_REFERENCE
 from fusionscope.errors import InputError
 
-SPACES = ("input", "parameter", "prediction", "correlation")
+SPACES = ("input", "parameter", "prediction", "connectivity", "correlation")
 NAMED_PARTS = ("training", "measurements")  # keys of an experiment that name an entry of that section
+
+EQUAL_WIDTHS_ONLY = ("average", "weight_matching")  # methods that pair neurons one to one
+ONLY_WITH = {  # an option of a fusion, and the setting of another that gives it a meaning
+    "reg": ("solver", "sinkhorn"),
+    "sides": ("align_by", "weights"),
+    "activations": ("align_by", "activations"),
+}
+GROUND_METRICS = {"weights": ("euclidean", "cosine"), "activations": ("correlation", "euclidean")}
 
 
 def check_schema(config: Mapping, schema: Mapping) -> None:
@@ -30,7 +39,7 @@ def explain(error) -> str:
     if "propertyNames" in error.absolute_schema_path:
         return (
             f"{where}: '{error.instance}' cannot be a name; use letters, digits and _, a letter first, "
-            "and for a fusion nothing that starts with parent_"
+            "and for a fusion nothing that starts with parent_ or ends in _aligned"
         )
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
@@ -69,7 +78,8 @@ def resolve_experiments(config: Mapping) -> dict[str, dict]:
     """The experiments that `run` asks for, each with its recipes and fusions put in and seeds listed.
 
     Keys of an experiment: those of config.yaml, with `training` and `measurements` the recipes
-    themselves, `fusions` a dictionary name -> definition, `seeds` a list, `spaces` a list.
+    themselves, `fusions` a dictionary name -> definition, `seeds` a list, `spaces` a list, and `widths`
+    a list with one entry per parent, None where the architecture is not asked for any.
     """
     experiments = {}
     for name in config["run"]:
@@ -91,6 +101,11 @@ def resolve_experiment(name: str, config: Mapping) -> dict:
     experiment["seeds"] = seed_list(experiment["seeds"])
     experiment["spaces"] = [space for space in SPACES if experiment["spaces"].get(space, True)]
     check_consistency(experiment, where, measurements=config["experiments"][name]["measurements"])
+    check_networks(experiment, where)
+    experiment["widths"] = width_list(experiment)
+    for fusion, definition in experiment["fusions"].items():
+        check_fusion(definition, f"config: fusions.{fusion}")
+        check_fits_parents(fusion, definition, experiment, where)
     return experiment
 
 
@@ -111,6 +126,55 @@ def check_consistency(experiment: Mapping, where: str, *, measurements: str) -> 
         )
     if (experiment["dataset"] == "image_folder") != ("image_folder" in experiment):
         raise InputError(f"{where}: 'dataset: image_folder' and 'image_folder: <path>' go together")
+
+
+def check_networks(experiment: Mapping, where: str) -> None:
+    """One kind of network, and a width for each parent if there is a list of them."""
+    if ("model_type" in experiment) == ("architecture" in experiment):
+        raise InputError(f"{where}: give either 'model_type' or 'architecture', one of the two")
+    width, parents = experiment.get("width"), experiment["parents"]
+    if width is not None and experiment.get("architecture", "").startswith("torchvision:"):
+        raise InputError(f"{where}.width: torchvision's networks have no width; leave it out")
+    if isinstance(width, list) and len(width) != parents:
+        raise InputError(
+            f"{where}.width: {len(width)} widths for {parents} parents; give one number for all, or one each"
+        )
+
+
+def check_fusion(definition: Mapping, where: str) -> None:
+    """Options of a fusion that do not go together."""
+    for option, (other, value) in ONLY_WITH.items():
+        if option in definition and definition.get(other) != value:
+            raise InputError(f"{where}: '{option}' goes with '{other}: {value}' alone; leave it out")
+    if definition.get("solver") == "sinkhorn" and "reg" not in definition:
+        raise InputError(f"{where}: 'solver: sinkhorn' needs 'reg', a number above 0")
+    metric, align_by = definition.get("ground_metric"), definition.get("align_by")
+    if metric is not None and metric not in GROUND_METRICS[align_by]:
+        raise InputError(
+            f"{where}.ground_metric: '{metric}' does not go with 'align_by: {align_by}'; "
+            f"known are {', '.join(GROUND_METRICS[align_by])}"
+        )
+
+
+def check_fits_parents(fusion: str, definition: Mapping, experiment: Mapping, where: str) -> None:
+    """A fusion and the parents of an experiment: how many there are, and how wide."""
+    parents, reference = experiment["parents"], definition.get("reference", DEFAULT_REFERENCE)
+    if reference > parents:
+        raise InputError(
+            f"config: fusions.{fusion}.reference: there is no parent {reference} in {where.split('.')[-1]}, "
+            f"which has {parents}; name one of them, or raise its 'parents'"
+        )
+    if definition["method"] in EQUAL_WIDTHS_ONLY and len(set(experiment["widths"])) > 1:
+        raise InputError(
+            f"{where}.fusions: '{fusion}' ({definition['method']}) needs parents of equal width; "
+            "leave it out, or give one width for all"
+        )
+
+
+def width_list(experiment: Mapping) -> list[float | None]:
+    """The width of each parent; the study's networks are as published unless told otherwise."""
+    width = experiment.get("width", 1.0 if "model_type" in experiment else None)
+    return list(width) if isinstance(width, list) else [width] * experiment["parents"]
 
 
 def look_up(name: str, section: Mapping, where: str) -> dict:

@@ -1,19 +1,69 @@
 """The traced graph of a network: which operation feeds which, with shapes and modules at hand."""
 
+import operator
+from collections.abc import Callable
+
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
-from fusionscope.networks import INPUT_SHAPE
+from fusionscope.networks import input_shape
+
+IN_PLACE = (
+    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod,
+    operator.ipow, operator.imatmul, operator.iand, operator.ior, operator.ixor,
+)  # fmt: skip
+
+
+class StandIn(fx.Proxy):
+    """What stands for a tensor while a network is traced, and also records work in place.
+
+    fx.Proxy itself takes x += y for x = x + y, which is another function where x goes by two names, and
+    refuses x[:, 0] = y.
+    """
+
+    def __setitem__(self, index: object, value: object) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+
+def recorded(function: Callable) -> Callable:
+    """The method of a stand-in that records a call of `function`."""
+
+    def method(self: StandIn, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for function in IN_PLACE:
+    setattr(StandIn, f"__{function.__name__}__", recorded(function))
+
+
+class Tracer(fx.Tracer):
+    """Traces with stand-ins that see work in place, and with buffers in the graph: they are not constants."""
+
+    proxy_buffer_attributes = True
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return StandIn(node, self)
 
 
 def trace(network: nn.Module) -> fx.GraphModule:
     """`network` as a graph of operations whose nodes carry the shape of their output."""
-    traced = fx.symbolic_trace(network)
+    traced = fx.GraphModule(network, Tracer().trace(network))
     reference = next(network.parameters())
     with torch.no_grad():
-        ShapeProp(traced).propagate(reference.new_zeros(1, *INPUT_SHAPE))
+        ShapeRecorder(traced).run(reference.new_zeros(1, *input_shape(network)))
     return traced
+
+
+class ShapeRecorder(fx.Interpreter):
+    """Notes the shape of each node's output; PyTorch's own ShapeProp takes a second to import."""
+
+    def run_node(self, node: fx.Node) -> object:
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            node.meta["shape"] = value.shape
+        return value
 
 
 def operation(node: fx.Node, traced: fx.GraphModule) -> object:
@@ -23,4 +73,4 @@ def operation(node: fx.Node, traced: fx.GraphModule) -> object:
 
 def shape(node: fx.Node) -> torch.Size:
     """The shape of a node's output for one image: (1, channels, ...)."""
-    return node.meta["tensor_meta"].shape
+    return node.meta["shape"]

@@ -25,6 +25,7 @@ class Images:
     mean: Tensor  # (3,), of pixels / 255
     std: Tensor  # (3,)
     num_classes: int
+    size: int | None = None  # pixels on each side that batches are resized to; None: as they are
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,10 +46,13 @@ class Images:
         return self.take(order[:count])
 
     def normalised(self) -> Tensor:
-        """(n, 3, height, width) float32, channel-wise (pixels / 255 - mean) / std."""
+        """(n, 3, height, width) float32, channel-wise (pixels / 255 - mean) / std, resized to `size`."""
         scale = (255 * self.std).view(1, 3, 1, 1)
         offset = (self.mean / self.std).view(1, 3, 1, 1)
-        return self.pixels / scale - offset  # one channel broadcasts to three
+        batch = self.pixels / scale - offset  # one channel broadcasts to three
+        if self.size is None or batch.shape[-2:] == (self.size, self.size):
+            return batch
+        return F.interpolate(batch, (self.size, self.size), mode="bilinear", antialias=True)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised images and labels, in order, `batch_size` at a time."""
@@ -58,8 +62,11 @@ class Images:
             yield batch.normalised(), batch.labels
 
 
-def load_images(path: str | Path, split: str) -> Images:
-    """The `split` (train, validation or test) of a file of the arrays that `datasets.prepare` gives."""
+def load_images(path: str | Path, split: str, size: int | None = None) -> Images:
+    """The `split` (train, validation or test) of a file of the arrays that `datasets.prepare` gives.
+
+    Batches are resized to `size` pixels on each side; without it pictures stay as they are.
+    """
     with np.load(path, allow_pickle=False) as file:
         if f"{split}_pixels" not in file:
             raise InputError(
@@ -71,6 +78,7 @@ def load_images(path: str | Path, split: str) -> Images:
             mean=torch.from_numpy(file["mean"]),
             std=torch.from_numpy(file["std"]),
             num_classes=int(file["num_classes"]),
+            size=size,
         )
 
 

@@ -1,18 +1,22 @@
-"""The study's networks, VGG11 and ResNet18 for 32x32 images, in the widespread CIFAR layout.
+"""Networks by name: the study's VGG11 and ResNet18 for 32x32 images, or any other architecture.
 
-Sources: Simonyan & Zisserman 2015 (arXiv 1409.1556), He et al. 2016 (arXiv 1512.03385). Parameter
-names follow the layout in which CIFAR weights of these networks are commonly published, so that
-such files load as they are.
+Sources of the study's: Simonyan & Zisserman 2015 (arXiv 1409.1556), He et al. 2016 (arXiv
+1512.03385). Their parameter names follow the layout in which CIFAR weights of these networks are
+commonly published, so that such files load as they are.
 """
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
-INPUT_SHAPE = (3, 32, 32)
+from fusionscope.architectures import make_architecture, reason
+from fusionscope.errors import InputError
+
+INPUT_SHAPE = (3, 32, 32)  # of the study's networks
 
 VGG11_STAGES = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool")
 RESNET18_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels, stride of the first block
@@ -107,9 +111,119 @@ MODEL_TYPES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(model_type: str, num_classes: int, width: float = 1.0) -> nn.Module:
-    """The network of `model_type`, in eval mode; weights are PyTorch's default, not yet ours."""
-    return MODEL_TYPES[model_type](num_classes, width).eval()
+def build(
+    num_classes: int,
+    *,
+    model_type: str | None = None,
+    architecture: str | None = None,
+    width: float | None = None,
+    input_size: int = INPUT_SHAPE[1],
+    biases: bool = False,
+) -> nn.Module:
+    """A network in eval mode that knows its `input_shape`; its weights are its maker's default.
+
+    Either `model_type`, one of MODEL_TYPES, or `architecture`, such as `torchvision:resnet50` or
+    `my_package.nets:make`. With `biases`, every layer that repair renormalises has one (see
+    `give_biases`). Raises InputError if there is no such network, or none for pictures (3, `input_size`,
+    `input_size`).
+    """
+    if architecture is None:
+        network = MODEL_TYPES[model_type](num_classes, 1.0 if width is None else width)
+    else:
+        network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
+    network.eval()
+    network.input_shape = (INPUT_SHAPE[0], input_size, input_size)
+    check_fits(network, num_classes, model_type or f"architecture {architecture}")
+    if biases:
+        give_biases(network)
+    return network
+
+
+def input_shape(network: nn.Module) -> tuple[int, int, int]:
+    """Channels, height and width of one image as `network` takes it."""
+    return getattr(network, "input_shape", INPUT_SHAPE)
+
+
+@torch.no_grad()
+def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
+    """Raise InputError unless `network` answers one image of its input shape with one logit per class."""
+    shape = input_shape(network)
+    size = f"{shape[1]}x{shape[2]} pixels"
+    try:
+        logits = network(torch.zeros(1, *shape))
+    except Exception as error:
+        raise InputError(
+            f"{name}: cannot take pictures of {size} ({reason(error)}); choose another input_size"
+        ) from error
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (1, num_classes):
+        raise InputError(
+            f"{name}: answers one picture of {size} with {found}, expected {(1, num_classes)}; "
+            "return one logit per class"
+        )
+
+
+def renormalised_layers(network: nn.Module) -> tuple[str, ...]:
+    """The convolutions and linear layers that repair renormalises, in forward order.
+
+    They are hidden, i.e. some other layer stands between them and the class outputs, and not read by
+    batch norms alone, whose statistics do that work. A layer that is called more than once has no one
+    statistic and is left out. None where torch.fx cannot trace the network.
+    """
+    try:
+        traced = fx.symbolic_trace(network)
+    except Exception:  # whatever the network's own code raises when it meets a proxy
+        return ()
+    calls = [node for node in traced.graph.nodes if node.op == "call_module"]
+    layers = {
+        node: node.target
+        for node in calls
+        if isinstance(traced.get_submodule(node.target), nn.Conv2d | nn.Linear)
+    }
+    last, waiting = set(), [node for node in traced.graph.nodes if node.op == "output"]
+    while waiting:
+        for source in waiting.pop().all_input_nodes:
+            if source not in last:
+                last.add(source)
+                if source not in layers:
+                    waiting.append(source)
+    targets = [node.target for node in calls]
+    return tuple(
+        name
+        for node, name in layers.items()
+        if node not in last and targets.count(name) == 1 and not only_normalised(node, traced)
+    )
+
+
+def only_normalised(node: fx.Node, traced: fx.GraphModule) -> bool:
+    """Whether nothing but batch norms reads the output of `node`."""
+    return all(
+        user.op == "call_module" and isinstance(traced.get_submodule(user.target), _BatchNorm)
+        for user in node.users
+    )
+
+
+def give_biases(network: nn.Module) -> None:
+    """A zero bias, in place, for each renormalised layer without: room for what repair folds into it."""
+    for name in renormalised_layers(network):
+        layer = network.get_submodule(name)
+        if layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+
+
+def initialised(generator: torch.Generator, num_classes: int, **spec: object) -> nn.Module:
+    """`build(num_classes, **spec)` with fresh weights that depend on the generator's seed alone.
+
+    The study's networks as `initialise` says; other architectures as their makers do, which draw
+    from PyTorch's global stream: it is seeded for them, and afterwards as it was.
+    """
+    if spec.get("architecture") is None:
+        network = build(num_classes, **spec)
+        initialise(network, generator)
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return build(num_classes, **spec)
 
 
 @torch.no_grad()

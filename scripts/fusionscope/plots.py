@@ -3,6 +3,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ PNG_DPI = 160
 # what a format would otherwise stamp with the time of the run or the version of its writer
 METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
 
-# Okabe & Ito 2008, "Color universal design": told apart by the colour-blind. Parents are both blue.
-LOOKS = {
-    "parent_1": ("#0072B2", "o"),
-    "parent_2": ("#56B4E9", "s"),
+PARENT = re.compile(r"parent_(\d+)")
+
+# Okabe & Ito 2008, "Color universal design": told apart by the colour-blind. Parents are all blue.
+PARENT_COLOURS = ("#0072B2", "#56B4E9", "#003A66", "#8FA8D9", "#4B55C4")
+PARENT_MARKERS = ("o", "s", "*", "d", "8", "H")  # 30 parents before a look comes twice
+CHILD_LOOKS = {
     "naive_fused": ("#D55E00", "^"),
     "geometric_fused": ("#009E73", "D"),
 }
@@ -37,13 +40,23 @@ OTHER_MARKERS = ("v", "P", "X", "h", "<", "p", ">")  # with 3 colours: 21 models
 GREY, PALE = "0.4", "0.88"
 SPLITS = {"validation": ("-", "o"), "train": ("--", "x")}  # marker: where one epoch makes no line
 
+PATH_TICKS = ([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+PATH_MARKERS = 11  # on a mean line, at most
+
 SMALL, NORMAL, LARGE = 8, 9, 11  # font sizes, points
 NAME_WIDTH, WIDE_NAME = 22, 30  # characters before a text is broken into lines
 PANEL_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 6, 2.3, 2.0  # inches, as all sizes here
 HEADER_HEIGHT, LEGEND_HEIGHT, MIN_WIDTH = 0.4, 0.5, 6.6
+LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT = 9.0, 4.3  # two panels side by side
 MARGIN = 0.07
 LEGEND_ENTRY = 2.2  # holds a name of NAME_WIDTH
+CURVE_LEGEND_COLUMNS = 6  # of short names on LINE_PLOT_WIDTH
 CELL_WIDTH, CELL_HEIGHT = 0.52, 0.22
+LABEL_WIDTH, MAP_FRAME, MIN_MAP_WIDTH = 2.6, 1.4, 4.6  # around the cells: left and right; above and below
+NARROWEST_BLOCK = 1.2
+TALLEST_MAP = 8.0  # of rows of cells; more rows make them flatter
+TEXT_PITCH = 0.135  # from one line of SMALL text to the next, just legible
+CHARACTER_WIDTH = 0.075  # of SMALL text, on average
 LANE_HEIGHT, LINE_HEIGHT = 0.5, 0.16
 FAN = 0.22  # half the height over which seeds are spread, as a share of a model's lane
 
@@ -54,13 +67,19 @@ UNITS = {
     "parents_ensemble_accuracy": PERCENT,
     "generalisation_gap": POINTS,
     "expected_calibration_error": POINTS,
+    "accuracy_barrier": POINTS,
     "train_loss": NATS,
     "test_loss": NATS,
+    "loss_barrier": NATS,
+    "loss_barrier_above_mean": NATS,
 }
 METRIC_NAMES = {  # where it is more than the name without its underscores
     "accuracy": "test accuracy",
     "parents_ensemble_accuracy": "ensemble of the parents",
     "expected_calibration_error": "calibration error",
+    "accuracy_barrier": "test accuracy barrier",
+    "loss_barrier": "test loss barrier",
+    "loss_barrier_above_mean": "test loss barrier above the mean",
     "lipschitz_constant": "Lipschitz constant",
     "local_lipschitz_max": "local Lipschitz max",
     "local_lipschitz_mean": "local Lipschitz mean",
@@ -77,6 +96,7 @@ METRIC_NAMES = {  # where it is more than the name without its underscores
 COEFFICIENT_NAMES = {"kendall": "Kendall τ", "pearson": "Pearson r", "spearman": "Spearman ρ"}
 SIGNIFICANT = 0.05
 DARK_CELL = 0.65  # colours of coefficients beyond it need white text
+DARK_SHADE = 0.7  # and those of similarities
 
 WIDE_SPAN = 100.0  # largest to smallest (or typical) size beyond which an axis is logarithmic
 SMALLEST_MARGIN = 0.005  # on each side of an axis, as a share of the largest size on it
@@ -89,15 +109,15 @@ COMPARABLE = 10.0  # ratio of the models' eigenvalue ranges up to which they sha
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Loss and accuracy over the epochs: a thin line per seed and, where there are several, their median.
 
-    `curves`: one row per epoch with seed, parent (1 or 2), epoch, train_loss, train_accuracy,
+    `curves`: one row per epoch with seed, parent (1, 2, ...), epoch, train_loss, train_accuracy,
     validation_loss, validation_accuracy; losses in nats, accuracies in [0, 1].
     """
     if curves.empty:
         return note("no network was trained")
-    figure = empty_figure(9, 4.3)
+    figure = empty_figure(LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT)
     loss, accuracy = figure.subplots(1, 2)
     for parent, mine in curves.groupby("parent"):
-        colour, _ = LOOKS[f"parent_{parent}"]
+        colour, _ = look(f"parent_{parent}")
         for split in SPLITS:
             draw_curves(loss, mine, split, "loss", colour)
             draw_curves(accuracy, mine, split, "accuracy", colour)
@@ -112,7 +132,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     accuracy.set_ylim(0, 101)
     accuracy.set_ylabel("accuracy (%)", fontsize=NORMAL)
     handles = curve_handles(curves)
-    legend_below(figure, handles, columns=len(handles))
+    legend_below(figure, handles, columns=min(len(handles), CURVE_LEGEND_COLUMNS))
     return figure
 
 
@@ -232,6 +252,77 @@ def correlation_heatmap(correlation: pd.DataFrame, accuracy_metric: str) -> Figu
     return figure
 
 
+def connectivity(paths: pd.DataFrame, measurements: pd.DataFrame) -> Figure:
+    """Loss and accuracy on the straight line between (aligned) parents: a line per path, and their mean.
+
+    `paths`: columns seed, fusion, parent (whence the path goes to the reference), share (of the reference,
+    from 0 to 1), loss in nats, accuracy in [0, 1]. `measurements`: tidy rows (measurement.COLUMNS) of the
+    same experiment; where fused models carry `parents_ensemble_accuracy`, it is a dashed line.
+    """
+    if paths.empty:
+        return note("connectivity was not measured")
+    fusions = in_order(paths.fusion)
+    models = [*fusions, *measurements.model]  # so that a fusion looks as it does in the other plots
+    looks = {fusion: look(fusion, models) for fusion in fusions}
+    figure = empty_figure(LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT)
+    loss, accuracy = figure.subplots(1, 2)
+    for fusion in fusions:
+        mine = paths[paths.fusion == fusion]
+        draw_path(loss, mine, "loss", looks[fusion])
+        draw_path(accuracy, mine, "accuracy", looks[fusion])
+    for axes in (loss, accuracy):
+        style(axes)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xticks(*PATH_TICKS)
+        axes.set_xlabel("share of the reference parent (at 0: the other parent)", fontsize=NORMAL)
+    losses = paths.loss[np.isfinite(paths.loss)]
+    if losses.max() > WIDE_SPAN * losses.min():
+        loss.set_yscale("log", nonpositive="mask")
+        loss.yaxis.set_major_formatter("{x:g}")
+    loss.set_ylabel(with_unit("test_loss"), fontsize=NORMAL)
+    accuracy.set_ylim(0, 101)
+    accuracy.set_ylabel(with_unit("accuracy"), fontsize=NORMAL)
+    figure.suptitle(heading(measurements, "on the line between the parents"), fontsize=LARGE)
+    handles = path_handles(paths, looks) + draw_ensemble(accuracy, measurements, level=True)
+    legend_columns = int(LINE_PLOT_WIDTH / LEGEND_ENTRY)
+    figure.set_figheight(LINE_PLOT_HEIGHT + legend_height(handles, legend_columns) - LINE_HEIGHT)
+    legend_below(figure, handles, columns=legend_columns)
+    return figure
+
+
+def similarity_heatmap(cka: pd.DataFrame) -> Figure:
+    """Linear CKA of each child with each parent: a block per child, alignment groups down, parents across.
+
+    `cka`: columns seed, model (the child), parent, group, cka in [0, 1]; shown is the mean over seeds.
+    Groups keep their order. NaN, where a representation does not vary, is left out of the mean.
+    """
+    if cka.empty:
+        return note("the similarity of representations was not measured")
+    means = similarity_means(cka)
+    groups, children, parents = means.index, means.columns.unique(0), means.columns.unique(1)
+    block = max(CELL_WIDTH * len(parents), NARROWEST_BLOCK)
+    titles = [wrapped(child, int(block / CHARACTER_WIDTH)) for child in children]
+    width = max(LABEL_WIDTH + block * len(children), MIN_MAP_WIDTH)
+    height = min(CELL_HEIGHT * len(groups), TALLEST_MAP)
+    title_height = LINE_HEIGHT * max(title.count("\n") + 1 for title in titles)
+    figure = empty_figure(width, MAP_FRAME + title_height + height)
+    panels = figure.subplots(1, len(children), sharey=True, squeeze=False)[0]
+    every = math.ceil(TEXT_PITCH * len(groups) / height)  # rows from one text to the next
+    for axes, child, title in zip(panels, children, titles, strict=True):
+        image = draw_similarity(axes, means[child].to_numpy(), numbers=every == 1)
+        axes.set_xticks(range(len(parents)), [wrapped(parent) for parent in parents], rotation=90)
+        axes.set_title(title, fontsize=SMALL)
+    panels[0].set_yticks(range(0, len(groups), every), groups[::every])
+    seeds = cka.seed.nunique()
+    bar = figure.colorbar(image, ax=panels, aspect=25, pad=0.01, ticks=[0, 0.5, 1])
+    bar.set_label("linear CKA" + (f", mean of {seeds} seeds" if seeds > 1 else ""), fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    figure.suptitle("similarity of children to their parents", fontsize=LARGE)
+    if means.isna().any(axis=None):
+        figure.supxlabel("hatched: no number (constant, or not measured)", fontsize=SMALL)
+    return figure
+
+
 def save_figure(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Writes `figure` to each path, .png or .pdf, whole or not at all, with the same bytes in every run.
 
@@ -249,17 +340,26 @@ def save_figure(figure: Figure, paths: Iterable[str | Path]) -> None:
 def in_order(models: Iterable[str]) -> list[str]:
     """Each model once: parents first, then in order of appearance, all models pooled last."""
     unique = list(dict.fromkeys(models))
-    parents = sorted(model for model in unique if model.startswith("parent_"))
+    parents = sorted(filter(PARENT.fullmatch, unique), key=parent_number)
     pooled = [model for model in unique if model == ALL_MODELS]
     return parents + [model for model in unique if model not in parents + pooled] + pooled
 
 
-def look(model: str, models: Iterable[str]) -> tuple[str, str]:
-    """Colour and marker. A model without its own gets them by its place in the alphabet of `models`."""
-    if model in LOOKS:
-        return LOOKS[model]
-    place = sorted(set(models) - set(LOOKS)).index(model)
-    return OTHER_COLOURS[place % len(OTHER_COLOURS)], OTHER_MARKERS[place % len(OTHER_MARKERS)]
+def parent_number(model: str) -> int:
+    """parent_3 -> 3"""
+    return int(PARENT.fullmatch(model)[1])
+
+
+def look(model: str, models: Iterable[str] = ()) -> tuple[str, str]:
+    """Colour and marker. A child without its own gets them by its place in the alphabet of `models`."""
+    if PARENT.fullmatch(model):
+        place, colours, markers = parent_number(model) - 1, PARENT_COLOURS, PARENT_MARKERS
+    elif model in CHILD_LOOKS:
+        return CHILD_LOOKS[model]
+    else:
+        others = sorted(name for name in set(models) - set(CHILD_LOOKS) if not PARENT.fullmatch(name))
+        place, colours, markers = others.index(model), OTHER_COLOURS, OTHER_MARKERS
+    return colours[place % len(colours)], markers[place % len(markers)]
 
 
 def wrapped(name: str, width: int = NAME_WIDTH) -> str:
@@ -322,6 +422,12 @@ def legend_below(figure: Figure, handles: list[Line2D], *, columns: int) -> None
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=NORMAL)
 
 
+def legend_height(handles: list[Line2D], columns: int) -> float:
+    """Inches that `legend_below` takes for handles in this many columns."""
+    lines = max(handle.get_label().count("\n") + 1 for handle in handles)
+    return LINE_HEIGHT * lines * math.ceil(len(handles) / columns)
+
+
 def marker(colour: str, shape: str, label: str, face: str | None = None) -> Line2D:
     return Line2D(
         [], [], linestyle="", marker=shape, color=colour, markerfacecolor=face or colour, label=label
@@ -343,9 +449,9 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, split: str, quantity: str, col
 
 
 def curve_handles(curves: pd.DataFrame) -> list[Line2D]:
-    parents = [f"parent_{parent}" for parent in sorted(curves.parent.unique())]
+    parents = in_order(f"parent_{parent}" for parent in curves.parent)
     handles = [
-        Line2D([], [], color=LOOKS[parent][0], linewidth=2, label=wrapped(parent)) for parent in parents
+        Line2D([], [], color=look(parent)[0], linewidth=2, label=wrapped(parent)) for parent in parents
     ]
     one_epoch = curves.epoch.nunique() == 1
     handles += [
@@ -355,6 +461,42 @@ def curve_handles(curves: pd.DataFrame) -> list[Line2D]:
     if curves.seed.nunique() > 1:
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.8, label="one seed"))
         handles.append(Line2D([], [], color=GREY, linewidth=2, label="median of seeds"))
+    return handles
+
+
+def draw_path(axes: Axes, path: pd.DataFrame, quantity: str, appearance: tuple[str, str]) -> None:
+    """One fusion's loss or accuracy by share, a thin line per seed and parent, their mean with markers."""
+    colour, shape = appearance
+    factor = 100 if quantity == "accuracy" else 1
+    table = path.pivot(index="share", columns=["seed", "parent"], values=quantity) * factor
+    table = table.where(np.isfinite(table))
+    if table.shape[1] > 1:
+        axes.plot(table.index, table, color=colour, linewidth=0.6, alpha=0.45)
+    mean = table.mean(axis=1, skipna=False)  # a path that fell out would let the mean jump
+    every = math.ceil(len(table) / PATH_MARKERS)
+    axes.plot(
+        table.index,
+        mean,
+        color=colour,
+        linewidth=2,
+        marker=shape,
+        markersize=5,
+        markevery=every,
+        clip_on=False,
+    )
+
+
+def path_handles(paths: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=colour, linewidth=2, marker=shape, markersize=5, label=wrapped(fusion))
+        for fusion, (colour, shape) in looks.items()
+    ]
+    if len(paths[["fusion", "seed", "parent"]].drop_duplicates()) > len(looks):
+        single, mean = "one seed", "mean of seeds"
+        if paths.groupby("fusion").parent.nunique().max() > 1:
+            single, mean = "one seed and parent", "mean of all"
+        handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.8, label=single))
+        handles.append(Line2D([], [], color=GREY, linewidth=2, label=mean))
     return handles
 
 
@@ -385,16 +527,20 @@ def seed_handles(rows: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def draw_ensemble(axes: Axes, measurements: pd.DataFrame) -> list[Line2D]:
-    """Line and band for the parents' ensemble, which each fused model of a seed repeats; legend handles."""
+def draw_ensemble(axes: Axes, measurements: pd.DataFrame, *, level: bool = False) -> list[Line2D]:
+    """Line and band for the parents' ensemble, which each fused model of a seed repeats; legend handles.
+
+    Upright, where accuracy is the x axis, or `level`, where it is the y axis.
+    """
     rows = shown_values(measurements[measurements.metric == "parents_ensemble_accuracy"])
     values = rows.drop_duplicates("seed").value.dropna()
     if values.empty:
         return []
     mean, std = values.mean(), values.std()
+    draw_line, draw_band = (axes.axhline, axes.axhspan) if level else (axes.axvline, axes.axvspan)
     if len(values) > 1:
-        axes.axvspan(mean - std, mean + std, color=GREY, alpha=0.25, linewidth=0, zorder=0)
-    line = axes.axvline(mean, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
+        draw_band(mean - std, mean + std, color=GREY, alpha=0.25, linewidth=0, zorder=0)
+    line = draw_line(mean, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
     line.set_label(f"{metric_name('parents_ensemble_accuracy')} ({mean:.1f} %)")
     return [line]
 
@@ -526,6 +672,38 @@ def draw_heatmap(axes: Axes, cells: pd.DataFrame, rows: list[Row], models: list[
 
 def hatched(corner: tuple[float, float]) -> Rectangle:
     return Rectangle(corner, 1, 1, facecolor="0.95", edgecolor="0.75", hatch="////", linewidth=0)
+
+
+def similarity_means(cka: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds: groups down, in their order; (child, parent) across; NaN where there is none."""
+    columns = pd.MultiIndex.from_product([in_order(cka.model), in_order(cka.parent)])
+    means = cka.groupby(["group", "model", "parent"]).cka.mean().unstack(["model", "parent"])
+    return means.reindex(index=cka.group.unique(), columns=columns)
+
+
+def draw_similarity(axes: Axes, values: np.ndarray, *, numbers: bool) -> QuadMesh:
+    """One child: colour for each group (row) and parent (column), hatching where there is no number."""
+    rows, columns = values.shape
+    corners = [np.arange(size + 1) - 0.5 for size in (columns, rows)]
+    image = axes.pcolormesh(
+        *corners,
+        np.ma.masked_invalid(values),
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        edgecolors="white",
+        linewidth=0.5 if numbers else 0.2,
+    )
+    for (y, x), value in np.ndenumerate(values):
+        if np.isnan(value):
+            axes.add_patch(hatched((x - 0.5, y - 0.5)))
+        elif numbers:
+            colour = "white" if value > DARK_SHADE else "black"
+            axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=SMALL, color=colour)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=SMALL)
+    return image
 
 
 def column_label(model: str, n: pd.Series) -> str:

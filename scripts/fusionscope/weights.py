@@ -1,7 +1,7 @@
-"""State dicts on disk: written whole or not at all, and checked before anybody uses them."""
+"""State dicts: on disk, written whole or not at all and checked before anybody uses them; their mean."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,16 +29,39 @@ def load_weights(path: str | Path, network: nn.Module) -> Weights:
     Raises InputError naming the file and the first parameter that is missing, unknown, of another
     shape or type, or not finite. `network` is not touched.
     """
+    weights = read_file(path)
+    check_weights(weights, network.state_dict(), path)
+    return dict(weights)
+
+
+def save_several(models: Mapping[str, Mapping[str, Tensor]], path: str | Path) -> None:
+    """State dicts by name, in one file: `name/parameter`."""
+    save_weights(
+        {f"{model}/{name}": tensor for model, weights in models.items() for name, tensor in weights.items()},
+        path,
+    )
+
+
+def load_several(path: str | Path, network: nn.Module) -> dict[str, Weights]:
+    """What `save_several` wrote, each checked as in `load_weights`."""
+    models: dict[str, Weights] = {}
+    for key, tensor in read_file(path).items():
+        model, name = key.split("/")
+        models.setdefault(model, {})[name] = tensor
+    for model, weights in models.items():
+        check_weights(weights, network.state_dict(), f"{path}, {model}")
+    return models
+
+
+def read_file(path: str | Path) -> object:
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; put the weights there or train them") from error
     except Exception as error:  # torch raises half a dozen kinds for files that are no checkpoints
         raise InputError(
             f"{path}: cannot be read as a PyTorch state dict: truncated, or another kind of file"
         ) from error
-    check_weights(weights, network.state_dict(), path)
-    return dict(weights)
 
 
 def check_weights(weights: object, expected: Mapping[str, Tensor], source: str | Path) -> None:
@@ -59,3 +82,35 @@ def check_weights(weights: object, expected: Mapping[str, Tensor], source: str |
             raise InputError(f"{source}: {name} is {tensor.dtype}, expected {expected[name].dtype}")
         if not tensor.isfinite().all():
             raise InputError(f"{source}: {name} has values that are not finite; train it again")
+
+
+@torch.no_grad()
+def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy `weights` into `network`, all of them, whatever its own way of loading wants to know besides."""
+    own = network.state_dict()
+    if own.keys() != weights.keys():
+        raise KeyError(f"not the weights of this network: {sorted(own.keys() ^ weights.keys())[:3]}")
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+
+
+def combine(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> Weights:
+    """The mean with `shares` that add to one; counters (batch norm's num_batches_tracked) stay whole numbers.
+
+    To the last bit: two in equal shares may be swapped, equal ones give themselves back, and so does the
+    one that has all. Hence not a sum of products: three thirds of a number need not add to it.
+    """
+    main = max(range(len(shares)), key=shares.__getitem__)
+    child = {}
+    for name, most in weights[main].items():
+        tensors = [part[name] for part in weights]
+        if not most.is_floating_point():
+            mean = sum(share * tensor.double() for share, tensor in zip(shares, tensors, strict=True))
+            child[name] = mean.round().to(most.dtype)
+        elif tuple(shares) == (0.5, 0.5):
+            child[name] = (tensors[0] + tensors[1]) / 2
+        else:
+            child[name] = most + sum(
+                share * (tensor - most) for share, tensor in zip(shares, tensors, strict=True)
+            )
+    return child

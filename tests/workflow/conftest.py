@@ -59,6 +59,7 @@ TINY = {
                 "scale_range": [1.0e-4, 10.0],
             },
             "prediction_space": {"calibration_bins": 5},
+            "connectivity": {"images": 32, "points": 3, "similarity_images": 16},
         }
     },
 }

@@ -13,6 +13,15 @@ def change(settings: dict, path: str, value: object) -> None:
     settings[last] = value
 
 
+TINY_EXPERIMENT = TINY["experiments"]["tiny"]
+
+
+def torchvision_experiment(**changed) -> dict:
+    """The tiny experiment with a network of torchvision's."""
+    kept = {key: value for key, value in TINY_EXPERIMENT.items() if key not in ("model_type", "width")}
+    return kept | {"architecture": "torchvision:mobilenet_v3_small"} | changed
+
+
 BAD_SETTINGS = {
     "typing error in a key": (
         ("experiments.tiny.seedz", 3),
@@ -58,6 +67,46 @@ BAD_SETTINGS = {
         ("experiments.tiny.width", -1),
         "experiments.tiny.width: -1 is not right; expected a number above 0",
     ),
+    "two kinds of network": (
+        ("experiments.tiny.architecture", "torchvision:resnet18"),
+        "experiments.tiny: give either 'model_type' or 'architecture', one of the two",
+    ),
+    "an architecture without its source": (
+        ("experiments.tiny.architecture", "resnet50"),
+        "experiments.tiny.architecture: 'resnet50' is not right; expected torchvision:NAME",
+    ),
+    "a network of torchvision with a width": (
+        ("experiments.tiny", torchvision_experiment(width=0.5)),
+        "experiments.tiny.width: torchvision's networks have no width; leave it out",
+    ),
+    "one parent": (
+        ("experiments.tiny.parents", 1),
+        "experiments.tiny.parents: 1 is not right; expected a whole number of parents, at least 2",
+    ),
+    "too few widths": (
+        ("experiments.tiny", dict(TINY_EXPERIMENT, parents=3, width=[0.1, 0.2], fusions=["geometric_fused"])),
+        "experiments.tiny.width: 2 widths for 3 parents; give one number for all, or one each",
+    ),
+    "an average of different widths": (
+        ("experiments.tiny.width", [0.0625, 0.125]),
+        "experiments.tiny.fusions: 'naive_fused' (average) needs parents of equal width; leave it out",
+    ),
+    "a reference that is no parent": (
+        ("fusions.naive_fused.reference", 3),
+        "fusions.naive_fused.reference: there is no parent 3 in tiny, which has 2; name one of them",
+    ),
+    "a regulariser without its solver": (
+        ("fusions.geometric_fused.reg", 0.1),
+        "fusions.geometric_fused: 'reg' goes with 'solver: sinkhorn' alone; leave it out",
+    ),
+    "an unknown method": (
+        ("fusions.naive_fused.method", "mean"),
+        "fusions.naive_fused.method: 'mean' is not known; known are average, optimal_transport",
+    ),
+    "a share beyond the whole": (
+        ("fusions.naive_fused.weight", 1.5),
+        "fusions.naive_fused.weight: 1.5 is not right; expected a number from 0 to 1",
+    ),
     "an image folder without its path": (
         ("experiments.tiny.dataset", "image_folder"),
         "experiments.tiny: 'dataset: image_folder' and 'image_folder: <path>' go together",
@@ -92,7 +141,7 @@ def provided(workflow, **broken) -> None:
     folder.mkdir(parents=True)
     for parent in ("parent_1", "parent_2"):
         torch.manual_seed(len(str(folder)))
-        weights = build("VGG11_NOBIAS", 10, 0.0625).state_dict()
+        weights = build(10, model_type="VGG11_NOBIAS", width=0.0625).state_dict()
         torch.save(weights, folder / f"{parent}.pth")
     torch.save({**weights, **broken}, folder / "parent_2.pth")
 
@@ -142,3 +191,28 @@ def test_a_gpu_that_is_not_there_is_one_sentence(fresh):
         pytest.skip("this machine has a GPU")
     fresh.settings["device"] = "cuda"
     assert "config: device: 'cuda' was asked for and PyTorch finds no GPU; set auto or cpu" in fresh.refused()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"architecture": "torchvision:resnet5"},
+            "torchvision:resnet5: torchvision has no such classifier; did",
+        ),
+        ({"architecture": "my_nets:make"}, "architecture my_nets:make: there is no module my_nets in /"),
+        ({"architecture": "torchvision:vit_b_16", "input_size": 33}, "cannot be made with input_size 33"),
+    ],
+)
+def test_a_network_that_cannot_be_had_is_one_sentence(fresh, settings, sentence):
+    fresh.settings["experiments"]["tiny"] = torchvision_experiment(**settings)
+    printed = fresh.refused()
+    assert sentence in printed
+    assert not list(fresh.folder.rglob("*.pth"))
+
+
+def test_a_module_of_the_user_s_that_is_not_python_is_named_before_any_job_starts(fresh):
+    (fresh.folder / "my_nets.py").write_text("def make(num_classes)\n")
+    fresh.settings["experiments"]["tiny"] = torchvision_experiment(architecture="my_nets:make")
+    assert "my_nets.py, line 1: is not Python" in fresh.refused()
+    assert not (fresh.folder / "data").exists()

@@ -21,5 +21,6 @@ def test_twelve_children_are_finite_and_measured_in_all_spaces(fresh):
     assert children.value.map(math.isfinite).all()
     spaces = children.groupby(["experiment", "model"]).space.agg(set)
     assert len(spaces) == 12
-    assert all(found == {"input_space", "parameter_space", "prediction_space"} for found in spaces)
-    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 7).all()
+    wanted = {f"{name}_space" for name in ("input", "parameter", "prediction", "connectivity")}
+    assert all(found == wanted for found in spaces)
+    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 7 + 4).all()

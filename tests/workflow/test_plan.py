@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from .conftest import ROOT
+from .conftest import ROOT, TINY
 
 
 def test_a_study_experiment_plans_every_job_of_its_five_seeds(fresh):
@@ -26,7 +26,7 @@ def test_every_experiment_that_ships_can_be_planned(fresh):
     assert planned["correlate_pooled"] == 1
 
 
-@pytest.mark.parametrize("space", ["input", "parameter", "prediction", "correlation"])
+@pytest.mark.parametrize("space", ["input", "parameter", "prediction", "connectivity", "correlation"])
 def test_a_space_that_is_switched_off_is_not_measured(fresh, space):
     off = {"prediction": False, "correlation": False} if space == "prediction" else {space: False}
     fresh.tiny["spaces"] = off
@@ -53,3 +53,21 @@ def test_the_readme_s_own_experiment_can_be_planned(fresh):
     planned = fresh.planned()
     assert planned["train"] == 6
     assert planned["measure_parameter"] == 12
+
+
+def test_three_parents_are_trained_fused_together_and_measured(fresh):
+    fresh.tiny.update(parents=3, seeds=2)
+    planned = fresh.planned()
+    assert planned["train"] == 2 * 3
+    assert planned["fuse"] == 2 * 2
+    assert [planned[f"measure_{space}"] for space in ("input", "parameter", "prediction")] == [2 * 5] * 3
+
+
+def test_parents_of_an_experiment_may_differ_in_number_and_width(fresh):
+    fresh.tiny.update(parents=3, width=[0.125, 0.0625, 0.125], seeds=1, fusions=["geometric_fused"])
+    fresh.settings["experiments"]["other"] = dict(TINY["experiments"]["tiny"], seeds=1)
+    fresh.settings["run"] = ["tiny", "other"]
+    planned = fresh.planned()
+    assert planned["train"] == 3 + 2
+    assert planned["fuse"] == 1 + 2
+    assert planned["measure_input"] == 4 + 4

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
+CONNECTIVITY = {"loss_barrier", "loss_barrier_above_mean", "accuracy_barrier", "mean_cka"}
+
 
 @pytest.fixture
 def provided(finished):
@@ -39,8 +41,10 @@ def test_a_run_on_provided_weights_leaves_them_alone_and_measures_all_but_init(p
     without_origin = {name for name in by_model["naive_fused"] if name.endswith("_init")}
     assert len(without_origin) == 4
     for parent in ("parent_1", "parent_2"):
-        ensemble = {"parents_ensemble_accuracy"}
-        assert by_model["naive_fused"] - by_model[parent] == without_origin | ensemble
+        of_children = {"parents_ensemble_accuracy"} | CONNECTIVITY
+        assert by_model["naive_fused"] - by_model[parent] == without_origin | of_children
+    # nobody knows how the parents of a child that was brought were aligned
+    assert not by_model["geometric_fused"] & CONNECTIVITY
     values = measurements.set_index(["model", "metric"]).value
     assert values["geometric_fused", "accuracy"] == values["parent_1", "accuracy"]  # as it was brought
 
@@ -54,3 +58,11 @@ def test_initial_weights_that_are_brought_give_the_init_measures(provided):
     provided.run("results/mine/seed1/parent_1/parameter_space.csv")
     measured = pd.read_csv(provided.folder / "results/mine/seed1/parent_1/parameter_space.csv")
     assert measured.metric.str.endswith("_init").sum() == 4
+
+
+def test_a_child_that_was_brought_is_not_made_for_the_sake_of_its_other_files(provided):
+    child = provided.folder / "experiments/mine/mine_seed1/geometric_fused.pth"
+    before = child.read_bytes()
+    provided.refused("experiments/mine/mine_seed1/geometric_fused_aligned.pth")
+    assert provided.planned("experiments/mine/mine_seed1/naive_fused_aligned.pth")["fuse"] == 1
+    assert child.read_bytes() == before

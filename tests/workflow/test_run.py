@@ -30,6 +30,7 @@ def test_every_file_of_the_contract_is_there(finished_run):
                 assert (folder / f"results/tiny/seed{seed}/{model}/{space}_space.csv").is_file()
     plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
     names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
+    names += ("connectivity", "similarity")
     assert plots == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     assert not list(folder.rglob("*partial*"))
 
@@ -39,7 +40,7 @@ def test_results_csv_has_the_published_layout_and_no_empty_cell(finished_run):
     rows = list(csv.DictReader(io.StringIO(text)))
     assert text.startswith("Model,Space,Metric,Value\n")
     assert all(cell != "" and cell.lower() != "nan" for row in rows for cell in row.values())
-    spaces = {"input_space", "parameter_space", "prediction_space"}
+    spaces = {"input_space", "parameter_space", "prediction_space", "connectivity_space"}
     assert {row["Model"] for row in rows if row["Space"] in spaces} == {
         f"{model}_seed{seed}" for model in MODELS for seed in (1, 2)
     }
@@ -56,6 +57,8 @@ def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
     assert (counts.input_space == 4).all()
     assert (counts.parameter_space == 2 + 4 + 12).all()
     assert (counts.prediction_space == [7, 7, 7, 7, 6, 6, 6, 6]).all()  # children: also the ensemble
+    assert (counts.connectivity_space.dropna() == 4).all()
+    assert counts.connectivity_space.count() == 4  # children only
 
 
 def test_correlations_say_how_many_points_they_used(finished_run):
@@ -74,7 +77,7 @@ def test_the_csv_agrees_with_the_weights_on_disk(finished_run):
     from fusionscope.networks import build
 
     data = np.load(finished_run.folder / "data/digits.npz")
-    network = build("VGG11_NOBIAS", 10, 0.0625)
+    network = build(10, model_type="VGG11_NOBIAS", width=0.0625)
     folder = finished_run.folder / "experiments/tiny/tiny_seed2"
     network.load_state_dict(torch.load(folder / "parent_1.pth", weights_only=True))
     pixels = torch.from_numpy(data["test_pixels"]).float().repeat(1, 3, 1, 1) / 255
@@ -94,7 +97,7 @@ def test_parents_differ_in_initial_weights_and_between_seeds(finished_run):
 
 def test_jobs_use_the_threads_they_declare(finished_run):
     logs = [path.read_text() for path in (finished_run.folder / "logs").rglob("measure_*/*.log")]
-    assert len(logs) == 24
+    assert len(logs) == 24 + 4
     assert all("computing on" in log and "with 1 thread(s)" in log for log in logs)
 
 
@@ -109,7 +112,7 @@ def test_one_gpu_never_gets_two_jobs_at_once(fresh):
     fresh.run("--resources", "gpu=1", cores=4)
     logs = [*(fresh.folder / "logs/train").iterdir(), *(fresh.folder / "logs").glob("measure_*/*.log")]
     times = sorted(working_time(path.read_text()) for path in logs)
-    assert len(times) == 2 + 4 * 2
+    assert len(times) == 2 + 4 * 2 + 2
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
 
 
@@ -125,6 +128,6 @@ def test_another_seed_changes_no_number_of_the_others(finished_run, finished):
     finished.run()
     before, after = finished_run.csv_files(), finished.csv_files()
     kept = [path for path in before if "/seed" in path]
-    assert len(kept) == 2 * 4 * 4
+    assert len(kept) == 2 * (4 * 4 + 2 * 3)  # children have three files more
     assert all(before[path] == after[path] for path in kept)
     assert any("/seed5/" in path for path in after)

@@ -14,10 +14,19 @@ PLOTS = {
     "plot_accuracy",
     "plot_metrics_against_accuracy",
     "plot_spectral_density",
+    "plot_connectivity",
+    "plot_similarity",
     "plot_correlation",
 }
 TABLES = {"correlate", "collect_results", "collect_measurements", "summarise"}
-FROM_MEASUREMENTS = TABLES | {"plot_accuracy", "plot_metrics_against_accuracy", "plot_correlation"}
+FROM_MEASUREMENTS = TABLES | {
+    "plot_accuracy",
+    "plot_metrics_against_accuracy",
+    "plot_connectivity",  # which shows the ensemble of the parents
+    "plot_correlation",
+}
+FROM_CHILDREN = FROM_MEASUREMENTS | {"plot_spectral_density", "plot_similarity"}
+CHILD_SPACES = ["input", "parameter", "prediction", "connectivity"]
 
 
 def once(rules):
@@ -66,20 +75,33 @@ def test_a_new_tolerance_of_sigma_measures_one_space_again(finished):
 def test_a_new_seed_trains_two_networks(finished):
     finished.tiny["seeds"] = 3
     each = {"train": 2, "fuse": 2, "measure_input": 4, "measure_parameter": 4, "measure_prediction": 4}
+    each |= {"measure_connectivity": 2}
     assert finished.planned() == each | once(TABLES | PLOTS)
 
 
 def test_a_new_fusion_makes_and_measures_one_child_a_seed(finished):
     finished.settings["fusions"] = {"another": {"method": "average"}}
     finished.tiny["fusions"] = ["naive_fused", "geometric_fused", "another"]
-    each = {"fuse": SEEDS} | measured(["input", "parameter", "prediction"], 1)
-    assert finished.planned() == each | once(FROM_MEASUREMENTS | {"plot_spectral_density"})
+    each = {"fuse": SEEDS} | measured(CHILD_SPACES, 1)
+    assert finished.planned() == each | once(FROM_CHILDREN)
 
 
 def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
     finished.append("scripts/fusionscope/fusion.py", "AN_EDIT = 1\n")
-    expected = {"fuse": SEEDS * CHILDREN} | measured(["input", "parameter", "prediction"], CHILDREN)
-    assert finished.planned() == expected | once(FROM_MEASUREMENTS | {"plot_spectral_density"})
+    expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
+    assert finished.planned() == expected | once(FROM_CHILDREN)
+
+
+def test_edited_matching_code_fuses_again_and_measures_no_parent(finished):
+    finished.append("scripts/fusionscope/matching.py", "AN_EDIT = 1\n")
+    expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
+    assert finished.planned() == expected | once(FROM_CHILDREN)
+
+
+def test_another_number_of_points_between_parents_measures_one_space_of_the_children_again(finished):
+    finished.settings["measurements"]["tiny"]["connectivity"]["points"] = 5
+    expected = measured(["connectivity"], CHILDREN)
+    assert finished.planned() == expected | once(FROM_MEASUREMENTS | {"plot_similarity"})
 
 
 def test_edited_code_of_one_space_measures_that_space_again(finished):

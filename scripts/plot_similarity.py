@@ -1,0 +1,10 @@
+"""Plot how similar the representations of an experiment's children are to those of their parents."""
+
+import job
+
+with job.running(snakemake) as running:
+    from fusionscope.plots import save_figure, similarity_heatmap
+    from fusionscope.tables import read_tables
+
+    running.start_work()
+    save_figure(similarity_heatmap(read_tables(snakemake.input)), snakemake.output)
