@@ -179,7 +179,7 @@ def test_soft_maps_give_finite_children(name, method):
 def test_torchvisions_own_architectures_keep_and_recover_their_function(name, method):
     network, a, b = nets.network_of(name), nets.weights_of(name, 1), nets.weights_of(name, 2)
     options = {"images": nets.pictures(32), **PERMUTING[method]}
-    if method == "activations":  # behind a ReLU some neurons are off on all pictures: nothing tells them apart
+    if method == "activations":  # after a ReLU, neurons that are off on all pictures would be alike
         options |= {"activations": "pre"}
     aligned = fuse([network] * 2, [a, b], **options).aligned[0]
     assert difference(name, aligned, a) < 1e-10

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import cases
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,14 @@ from curvlinops.examples import TensorLinearOperator
 from measure_cases import dense_hessian, random_images, randomise, smooth_network
 from torch import Tensor, nn
 
-from fusionscope.hessian import hessian_operator, lanczos, spectral_density, top_eigenvalue, trace
+from fusionscope.hessian import (
+    hessian_operator,
+    lanczos,
+    measure_hessian,
+    spectral_density,
+    top_eigenvalue,
+    trace,
+)
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 
@@ -278,3 +286,14 @@ def test_more_draws_keep_the_first_ones():
     single = np.diff([0.0, *shorter])
     assert len(set(np.round(single, 9))) == 3  # different draws
     assert trace(hessian, seed=0, draws=3).std_error == pytest.approx(single.std(ddof=1) / math.sqrt(3))
+
+
+def test_a_network_without_second_derivatives_has_no_hessian_and_the_log_says_so(caplog):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5), nn.Hardsigmoid(), nn.Linear(5, 2))
+    options = {"eigenvalue_tolerance": 0.1, "max_restarts": 2, "trace_draws": 2, "density_starts": 1}
+    measurements, density = measure_hessian(
+        network, cases.labelled([0, 1, 0, 1]), 4, seed=1, lanczos_steps=2, **options
+    )
+    assert measurements == {}
+    assert len(density.eigenvalue) == len(density.density) == 0
+    assert "the Hessian is left out" in caplog.text

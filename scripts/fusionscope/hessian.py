@@ -3,6 +3,7 @@
 Matrix-vector products come from curvlinops; nothing here ever holds the matrix.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -44,8 +45,18 @@ def measure_hessian(
     density_starts: int,
     lanczos_steps: int,
 ) -> tuple[dict[str, Measurement], SpectralDensity]:
-    """Top eigenvalue, trace and spectral density of the Hessian on all of `images`."""
+    """Top eigenvalue, trace and spectral density of the Hessian on all of `images`.
+
+    Nothing, and a warning in the log, for a network with an operation of which PyTorch has no second
+    derivative (nn.Hardsigmoid, say).
+    """
     hessian = hessian_operator(network, images, batch_size)
+    try:
+        hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
+    except NotImplementedError as error:  # its first line names the operation
+        reason = str(error).partition("\n")[0]
+        logging.getLogger("fusionscope").warning("the Hessian is left out: %s", reason)
+        return {}, SpectralDensity(np.empty(0), np.empty(0))
     measurements = {
         "hessian_top_eigenvalue": top_eigenvalue(
             hessian, seed=seed, tolerance=eigenvalue_tolerance, max_restarts=max_restarts
