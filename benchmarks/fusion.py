@@ -170,7 +170,7 @@ def memory_rows() -> list[str]:
     found = []
     for count in IMAGES:
         command = [sys.executable, __file__, "--memory", str(count)]
-        runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(MEMORY_REPEATS)]
+        runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(MEMORY_REPEATS)]
         found.append(np.median([float(run.stdout) for run in runs]))
     return [
         f"| {count} | {added:.0f} | {added / found[0]:.2f} |"
