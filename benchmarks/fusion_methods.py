@@ -101,7 +101,7 @@ def run_seed(data: Path, seed: int) -> dict[str, dict[str, float]]:
         rows[name] = {"accuracy": bench.accuracy(fusion.child)} | bench.barriers(line(*fusion.aligned))
         child = repaired_mean(bench.network, fusion.aligned, fusion.shares, bench.sample)
         children[name] = child
-        point = repaired_line(bench.network, *fusion.aligned, bench.sample)
+        point = repaired_line(bench.network, bench.sample, *fusion.aligned)
         rows[f"{name} + REPAIR"] = {"accuracy": bench.accuracy(child)} | bench.barriers(point)
         print(seed, name, rows[name], rows[f"{name} + REPAIR"], file=sys.stderr, flush=True)
     rows["ensemble of the parents"] = {"accuracy": ensemble.value}

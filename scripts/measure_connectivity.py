@@ -3,7 +3,10 @@
 import job
 
 with job.running(snakemake) as running:
+    from functools import partial
+
     from fusionscope.connectivity import PATH_COLUMNS, highest, line, measure_path, repaired_line
+    from fusionscope.errors import InputError
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.networks import build
@@ -17,7 +20,6 @@ with job.running(snakemake) as running:
     experiment, seed, fusion = wildcards.experiment, int(wildcards.seed), wildcards.model
     batch_size, size = snakemake.resources.batch_size, params.network["input_size"]
 
-    train_images = load_images(snakemake.input.data, "train", size).to(device)
     test_images = load_images(snakemake.input.data, "test", size).to(device)
     # the same images for every fusion of the experiment
     sample = test_images.sample(recipe["images"], generator(experiment, "connectivity images"))
@@ -30,27 +32,33 @@ with job.running(snakemake) as running:
     child_network = build(classes, **params.network).to(device)
     child = load_weights(snakemake.input.weights, child_network)
 
-    paths = {}
-    for name in parents:
-        if name == params.reference:
-            continue
-        if params.repair_images:
-            # the images that the child itself was repaired on
-            images = train_images.sample(params.repair_images, generator(experiment, "fusion images"))
-            point = repaired_line(network, aligned[name], reference, images)
-        else:
-            point = line(aligned[name], reference)
-        paths[name] = measure_path(
-            child_network, point, sample, points=recipe["points"], batch_size=batch_size
+    point_between = line
+    if params.repair_images:
+        train_images = load_images(snakemake.input.data, "train", size).to(device)
+        # the images that the child itself was repaired on
+        images = train_images.sample(params.repair_images, generator(experiment, "fusion images"))
+        point_between = partial(repaired_line, network, images)
+    paths = {
+        name: measure_path(
+            child_network,
+            point_between(aligned[name], reference),
+            sample,
+            points=recipe["points"],
+            batch_size=batch_size,
         )
+        for name in parents
+        if name != params.reference
+    }
     measurements = highest(paths.values())
     running.log.info("paths done")
 
     few = sample.sample(recipe["similarity_images"], generator(experiment, "similarity images"))
-    similarities = {
-        name: cka_by_group(child_network, child, networks[name], parent, few, batch_size)
-        for name, parent in parents.items()
-    }
+    similarities = {}
+    try:
+        for name, parent in parents.items():
+            similarities[name] = cka_by_group(child_network, child, networks[name], parent, few, batch_size)
+    except InputError as error:  # no groups: such a network can still be averaged
+        running.log.warning("no similarity: %s", error)
     measurements |= mean_similarity(similarities)
 
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=fusion, space="connectivity_space")

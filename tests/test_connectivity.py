@@ -12,10 +12,19 @@ import torch
 from measure_cases import random_images, randomise, smooth_network
 from torch import Tensor, nn
 
-from fusionscope.connectivity import PathPoint, barriers, height_above_line, measure_path
+from fusionscope import connectivity
+from fusionscope.connectivity import (
+    PathPoint,
+    barriers,
+    height_above_line,
+    highest,
+    measure_path,
+    repaired_line,
+)
 from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.prediction import accuracy, mean_loss, predict
+from fusionscope.repair import repaired_mean
 
 BARRIERS = {"loss_barrier", "loss_barrier_above_mean", "accuracy_barrier"}
 
@@ -192,3 +201,33 @@ def test_a_path_through_what_is_not_finite_has_no_number():
 def test_a_path_needs_two_points(points):
     with pytest.raises(InputError, match=f"{points} point"):
         walk(-1, 3, points, [1])
+
+
+def test_of_several_paths_each_barrier_is_the_highest_by_hand():
+    one = [PathPoint(0.0, 1.0, 0.9), PathPoint(0.5, 4.0, 0.8), PathPoint(1.0, 1.0, 0.9)]
+    other = [PathPoint(0.0, 1.0, 0.9), PathPoint(0.5, 2.0, 0.2), PathPoint(1.0, 3.0, 0.7)]
+    found = {name: number.value for name, number in highest([one, other]).items()}
+    assert found == pytest.approx(
+        {"loss_barrier": 3.0, "loss_barrier_above_mean": 3.0, "accuracy_barrier": 0.6}, rel=1e-12
+    )
+
+
+def test_the_line_goes_from_the_other_parent_to_the_reference():
+    other, reference = ({"w": torch.tensor([x, 8.0])} for x in (1.0, 5.0))
+    point = connectivity.line(other, reference)
+    assert [point(share)["w"].tolist() for share in (0.0, 0.25, 0.5, 1.0)] == [
+        [1.0, 8.0], [2.0, 8.0], [3.0, 8.0], [5.0, 8.0],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", ["VGG11_NOBN", "VGG11"])
+def test_the_repaired_line_passes_through_the_repaired_child_and_ends_in_the_parents(model_type):
+    network, images = cases.network_of(model_type), digits_in_float64()
+    parents = [cases.trained_weights(model_type, parent) for parent in (1, 2)]
+    point = repaired_line(network, images, *parents)
+    child = repaired_mean(network, parents, (0.5, 0.5), images)
+    assert all(torch.equal(point(0.5)[name], tensor) for name, tensor in child.items())
+    for share, parent in enumerate(parents):
+        learned = [name for name in parent if "running" not in name and "num_batches" not in name]
+        for name in learned:  # a parent has its own channels' mean and spread already
+            assert torch.allclose(point(float(share))[name], parent[name], rtol=1e-9, atol=1e-9)

@@ -64,7 +64,7 @@ def line(other: Weights, reference: Weights) -> Callable[[float], Weights]:
 
 
 def repaired_line(
-    network: nn.Module, other: Weights, reference: Weights, images: Images
+    network: nn.Module, images: Images, other: Weights, reference: Weights
 ) -> Callable[[float], Weights]:
     """The same with REPAIR on `images` at every point, the ends included.
 

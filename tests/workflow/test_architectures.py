@@ -91,3 +91,17 @@ def test_pictures_are_made_as_large_as_an_architecture_of_torchvision_needs_them
     )
     assert "cannot take pictures" not in fresh.run("results/tiny/seed1/naive_fused/prediction_space.csv")
     assert shapes(fresh, "naive_fused")["classifier.6.weight"] == (10, 4096)
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_traced_is_averaged_and_its_path_measured(own):
+    own.append(
+        "my_package/parts.py",
+        "    def forward(self, x):\n        return super().forward(x if x.sum() > 0 else x + 0)\n",
+    )
+    own.tiny["fusions"] = ["naive_fused"]
+    own.run("results/tiny/seed1/naive_fused/connectivity_space.csv")
+    measured = pd.read_csv(own.folder / "results/tiny/seed1/naive_fused/connectivity_space.csv")
+    assert set(measured.metric) == {"loss_barrier", "loss_barrier_above_mean", "accuracy_barrier"}
+    log = (own.folder / "logs/measure_connectivity/tiny_seed1_naive_fused.log").read_text()
+    assert "no similarity: torch.fx cannot trace this network" in log
