@@ -15,7 +15,7 @@ from fusionscope.alignment import alignment_groups
 from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.networks import build
-from fusionscope.similarity import Similarity, cka_by_group
+from fusionscope.similarity import Similarity, cka_by_group, mean_similarity
 
 
 def cka(*batches: tuple[Tensor, Tensor]) -> float:
@@ -228,3 +228,9 @@ def test_networks_of_other_groups_are_refused():
     vgg, resnet = cases.network_of("VGG11_NOBN"), cases.network_of("RESNET18_NOBN")
     with pytest.raises(InputError, match="groups"):
         similarity_of(vgg, resnet, digits_in_float64(2))
+
+
+def test_the_mean_similarity_counts_every_group_and_parent_that_has_a_number():
+    by_parent = {"parent_1": {"a": 0.5, "b": math.nan}, "parent_2": {"a": 0.25, "b": 0.75}}
+    assert mean_similarity(by_parent)["mean_cka"].value == 0.5
+    assert mean_similarity({"parent_1": {"a": math.nan}}) == mean_similarity({}) == {}

@@ -1,7 +1,7 @@
 """What neurons answer to images, gathered in constant memory however many images there are."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -93,7 +93,6 @@ def traced_with(network: nn.Module, weights: Mapping[str, Tensor]) -> fx.GraphMo
     return traced
 
 
-@torch.no_grad()
 def moments(
     one: fx.GraphModule,
     other: fx.GraphModule,
@@ -103,14 +102,25 @@ def moments(
 ) -> list[Moments]:
     """For each pair of sites the joint moments of the neurons of two networks that see the same images."""
     found = [Moments() for _ in sites]
+    for number, x, y in answers(one, other, sites, images, batch_size):
+        found[number].add(x, y)
+    return found
+
+
+def answers(
+    one: fx.GraphModule,
+    other: fx.GraphModule,
+    sites: Sequence[tuple[Site, Site]],
+    images: Images,
+    batch_size: int,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Number of a pair of sites, x (n, k) and y (m, k): batch by batch what two networks' neurons answer."""
     for batch, _ in images.batches(batch_size):
         kept_one = record(one, batch.to(dtype_of(one)), {site.node for site, _ in sites})
         kept_other = record(other, batch.to(dtype_of(other)), {site.node for _, site in sites})
-        for joint, (site_one, site_other) in zip(found, sites, strict=True):
-            joint.add(
-                neurons(kept_one[site_one.node], site_one), neurons(kept_other[site_other.node], site_other)
-            )
-    return found
+        for number, (site_one, site_other) in enumerate(sites):
+            x = neurons(kept_one[site_one.node], site_one)
+            yield number, x, neurons(kept_other[site_other.node], site_other)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

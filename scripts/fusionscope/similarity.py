@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from fusionscope.activations import Moments, dtype_of, neurons, record, traced_with
+from fusionscope.activations import Moments, answers, traced_with
 from fusionscope.alignment import alignment_groups, check_same_groups
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
@@ -43,13 +43,10 @@ def cka_by_group(
         if x.read and y.read
     }
     traced_x, traced_y = traced_with(network_x, weights_x), traced_with(network_y, weights_y)
-    similarities = {name: Similarity() for name in sites}
-    for batch, _ in images.batches(batch_size):
-        seen_x = record(traced_x, batch.to(dtype_of(traced_x)), {site.node for site, _ in sites.values()})
-        seen_y = record(traced_y, batch.to(dtype_of(traced_y)), {site.node for _, site in sites.values()})
-        for name, (site_x, site_y) in sites.items():
-            similarities[name].add(neurons(seen_x[site_x.node], site_x), neurons(seen_y[site_y.node], site_y))
-    return {name: similarity.cka() for name, similarity in similarities.items()}
+    similarities = [Similarity() for _ in sites]
+    for number, x, y in answers(traced_x, traced_y, list(sites.values()), images, batch_size):
+        similarities[number].add(x, y)
+    return {name: similarity.cka() for name, similarity in zip(sites, similarities, strict=True)}
 
 
 def mean_similarity(by_parent: Mapping[str, Mapping[str, float]]) -> dict[str, Measurement]:
