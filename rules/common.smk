@@ -96,16 +96,19 @@ def parent_network(experiment, parent):
     return plain(network if width is None else network | {"width": width})
 
 
+def definition_of(experiment, fusion):
+    return EXPERIMENTS[experiment]["fusions"][fusion]
+
+
 def child_network(experiment, fusion):
     """As wide as the reference; with room for what repair folds into biases."""
-    definition = EXPERIMENTS[experiment]["fusions"][fusion]
     network = parent_network(experiment, reference_of(experiment, fusion))
-    return network | {"biases": True} if definition.get("repair") else network
+    return network | {"biases": True} if definition_of(experiment, fusion).get("repair") else network
 
 
 def reference_of(experiment, fusion):
     """The parent that the others are aligned to."""
-    return f"parent_{EXPERIMENTS[experiment]['fusions'][fusion].get('reference', DEFAULT_REFERENCE)}"
+    return f"parent_{definition_of(experiment, fusion).get('reference', DEFAULT_REFERENCE)}"
 
 
 def network_of(wildcards):
@@ -132,6 +135,7 @@ def record_file(model):
     return f"{model}_learning_curve.csv" if model in PARENTS else f"{model}_alignment.csv"
 
 
+@cache
 def foreign_files(experiment):
     """Weights in the experiment's folders that were not made by the workflow."""
     records = {f"{model}.pth": record_file(model) for model in models_of(experiment)}
@@ -216,12 +220,8 @@ def parent_networks_by_name(wildcards):
 
 def repair_images_of(wildcards):
     """On how many images a fusion repairs; 0 if it does not."""
-    definition = fusion_of_model(wildcards)
+    definition = definition_of(wildcards.experiment, wildcards.model)
     return definition.get("images", DEFAULT_IMAGES) if definition.get("repair") else 0
-
-
-def fusion_of_model(wildcards):
-    return EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.model]
 
 
 def measurements_of(wildcards):
@@ -259,18 +259,18 @@ def fused_here():
 
 
 def fusion_of(wildcards):
-    return plain(EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion])
+    return plain(definition_of(wildcards.experiment, wildcards.fusion))
 
 
 def finetune_recipe_of(wildcards):
     """How children are trained on, for what their fusion leaves open: as the parents were. None without."""
-    wanted = "finetune" in EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion]
+    wanted = "finetune" in definition_of(wildcards.experiment, wildcards.fusion)
     return setting("training")(wildcards) if wanted else None
 
 
 def fusion_gpu(wildcards):
     """A GPU where a fusion runs networks on images; matching weights alone does without."""
-    definition = EXPERIMENTS[wildcards.experiment]["fusions"][wildcards.fusion]
+    definition = definition_of(wildcards.experiment, wildcards.fusion)
     runs = definition.get("align_by") == "activations" or definition.get("repair") or "finetune" in definition
     return GPU if runs else 0
 

@@ -23,7 +23,6 @@ rule fuse:
         mem_mb=4000,
         runtime=240,
         device=config["device"],
-        batch_size=batch_size_of,
     params:
         networks=parent_networks_of,
         fusion=fusion_of,
