@@ -21,8 +21,8 @@ from fusionscope.matching import (
     GROUND_METRICS,
     METRICS_ALONG,
     Pair,
-    Similarity,
     WeightCosts,
+    WeightProducts,
     match_neurons,
     permutation_map,
     unit_rows,
@@ -322,7 +322,7 @@ def test_more_starts_are_never_worse_and_all_beat_no_matching(name):
 def test_weight_matching_ends_where_no_group_can_raise_the_sum(name):
     pair = pair_of(name)
     match = match_neurons("weight_matching", pair, images=None, seed=3)
-    similarity = Similarity(pair)
+    similarity = WeightProducts(pair)
 
     def total(maps) -> float:
         return sum(similarity.product(key, maps) for key in pair.learned)

@@ -9,7 +9,7 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.networks import build
-from fusionscope.weights import load_weights, save_weights, set_weights
+from fusionscope.weights import load_several, load_weights, save_several, save_weights, set_weights
 
 
 @pytest.fixture
@@ -244,3 +244,24 @@ def test_set_weights_do_not_share_memory(network):
     set_weights(network, weights)
     weights["classifier.bias"] += 1
     assert not torch.equal(network.classifier.bias, weights["classifier.bias"])
+
+
+def test_several_state_dicts_come_back_from_one_file_as_they_were(tmp_path):
+    network = cases.network_of("RESNET18")
+    models = {f"parent_{seed}": cases.random_weights("RESNET18", seed) for seed in (1, 3)}
+    save_several(models, tmp_path / "aligned.pth")
+    found = load_several(tmp_path / "aligned.pth", network)
+    assert list(found) == ["parent_1", "parent_3"]
+    for model, weights in models.items():
+        assert list(found[model]) == list(weights)
+        assert all(torch.equal(found[model][name], tensor) for name, tensor in weights.items())
+    save_several({}, tmp_path / "none.pth")
+    assert load_several(tmp_path / "none.pth", network) == {}
+
+
+def test_a_bad_one_of_several_state_dicts_is_named(tmp_path):
+    weights = cases.random_weights("VGG11", 1)
+    broken = weights | {"classifier.weight": torch.full_like(weights["classifier.weight"], torch.nan)}
+    save_several({"parent_1": weights, "parent_3": broken}, tmp_path / "aligned.pth")
+    with pytest.raises(InputError, match=r"aligned\.pth, parent_3: classifier\.weight has values"):
+        load_several(tmp_path / "aligned.pth", cases.network_of("VGG11"))

@@ -368,7 +368,7 @@ def weight_matching(pair: Pair, *, starts: int = 3, seed: int = 0) -> Match:
     assignment, in a random order until no group can raise it. From several starts (see `first_maps`),
     of which the best is kept. Raises InputError where the parents differ in width.
     """
-    similarity = Similarity(pair)
+    similarity = WeightProducts(pair)
     best: tuple[float, list[Map], int] | None = None
     for start in range(starts):
         stream = generator(seed, "weight matching", start)
@@ -381,7 +381,7 @@ def weight_matching(pair: Pair, *, starts: int = 3, seed: int = 0) -> Match:
     return Match(couplings, tuple(maps), distances, passes)
 
 
-def first_maps(similarity: "Similarity", start: int, stream: torch.Generator) -> list[Map]:
+def first_maps(similarity: "WeightProducts", start: int, stream: torch.Generator) -> list[Map]:
     """Where descent starts from: one pass from input to output, then the identity, then random permutations.
 
     In that pass only what has been matched counts, so that it finds a permuted copy of a network, which
@@ -404,7 +404,7 @@ def permutation_map(order: Tensor) -> Map:
 
 
 def descend(
-    similarity: "Similarity", maps: list[Map], stream: torch.Generator
+    similarity: "WeightProducts", maps: list[Map], stream: torch.Generator
 ) -> tuple[float, list[Map], int]:
     """The sum reached, the maps, and how many passes over all groups it took.
 
@@ -432,7 +432,7 @@ def descend(
     return sum(products.values()), maps, passes
 
 
-class Similarity:
+class WeightProducts:
     """Inner products between the learned parameters of B and of A, moved."""
 
     def __init__(self, pair: Pair):
