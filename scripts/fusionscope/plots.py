@@ -80,6 +80,7 @@ METRIC_NAMES = {  # where it is more than the name without its underscores
     "accuracy_barrier": "test accuracy barrier",
     "loss_barrier": "test loss barrier",
     "loss_barrier_above_mean": "test loss barrier above the mean",
+    "mean_cka": "mean linear CKA",
     "lipschitz_constant": "Lipschitz constant",
     "local_lipschitz_max": "local Lipschitz max",
     "local_lipschitz_mean": "local Lipschitz mean",
