@@ -18,6 +18,8 @@ from fusionscope.networks import input_shape
 from fusionscope.operator_norms import NoBound, lipschitz_upper_bound
 from fusionscope.seeding import generator
 
+NUMBERS_AT_ONCE = 2**25  # of Jacobians that are held: 256 MiB in double precision
+
 
 def measure_input_space(
     network: nn.Module, images: Images, *, seed: int, starts: int, power_iterations: int
@@ -66,8 +68,30 @@ def lipschitz_constant(network: nn.Module, *, seed: int, starts: int, power_iter
 def local_lipschitz(network: nn.Module, x: Tensor, *, seed: int, power_iterations: int) -> Tensor:
     """Spectral norm (n,) of the Jacobian df/dx at each image of `x` (n, 3, h, w), in eval mode.
 
-    Power iteration on J^T J, all images at once: jvp gives J v, vjp gives J^T u. From below: each
-    value is norm(J v) at a unit v. Each is a lower bound of the Lipschitz constant.
+    Exact where that costs no more than so many iterations, i.e. where there are at most twice as many
+    classes; else from below. Each is a lower bound of the Lipschitz constant.
+    """
+    with torch.no_grad():
+        classes = network(x[:1]).shape[1]
+    if classes > 2 * power_iterations:  # of a pushforward and a pullback each
+        return power_iterated_norms(network, x, seed=seed, power_iterations=power_iterations)
+    at_once = max(1, NUMBERS_AT_ONCE // (classes * x[0].numel()))
+    return torch.cat([exact_norms(network, part, classes) for part in x.split(at_once)])
+
+
+def exact_norms(network: nn.Module, x: Tensor, classes: int) -> Tensor:
+    """Spectral norm (n,) of each image's Jacobian J, from all its rows: that of J J^T, by eigenvalues."""
+    logits, pullback = vjp(network, x)
+    units = torch.eye(classes, dtype=logits.dtype, device=x.device)
+    rows = [pullback(unit.expand_as(logits))[0].detach().flatten(1) for unit in units]
+    jacobians = torch.stack(rows, 1).double()
+    return torch.linalg.eigvalsh(jacobians @ jacobians.mT)[:, -1].clamp_min(0).sqrt().to(x.dtype)
+
+
+def power_iterated_norms(network: nn.Module, x: Tensor, *, seed: int, power_iterations: int) -> Tensor:
+    """The same from below, by power iteration on J^T J, all images at once: jvp gives J v, vjp gives J^T u.
+
+    Each value is norm(J v) at a unit v.
     """
     _, pullback = vjp(network, x)
     v = random_directions(x.shape, x, seed, "local_lipschitz")
