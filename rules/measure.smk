@@ -52,6 +52,7 @@ rule measure_parameter:
         network=network_of,
         hessian=setting("measurements", "hessian"),
         flatness=setting("measurements", "flatness"),
+        complexity=setting("measurements", "complexity"),
         code=code_with_network("measure_parameter"),
     script:
         "../scripts/measure_parameter.py"

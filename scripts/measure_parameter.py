@@ -1,11 +1,13 @@
-"""Measure one model in the parameter space: its Hessian, and its twelve flatness measures."""
+"""Measure one model in the parameter space: its Hessian, its twelve flatness measures, its complexity."""
 
 import job
 
 with job.running(snakemake) as running:
+    import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from fusionscope.flatness import measure_flatness
+    from fusionscope.complexity import measure_complexity
+    from fusionscope.flatness import find_scales, flatness_measures
     from fusionscope.hessian import DENSITY_COLUMNS, measure_hessian
     from fusionscope.images import load_images
     from fusionscope.landscape import Landscape, farthest, flatten_parameters
@@ -23,16 +25,9 @@ with job.running(snakemake) as running:
     spec = dict(snakemake.params.network)
     images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     network = build(images.num_classes, **spec)
-    origins = []
-    for path in snakemake.input.origins:
-        origin = build(images.num_classes, **spec | {"biases": False})
-        set_weights(origin, load_weights(path, origin))
-        if spec.get("biases"):
-            give_biases(origin)  # zeros: the child has biases that its parents never had
-        origins.append(flatten_parameters(origin).to(device))
     set_weights(network, load_weights(snakemake.input.weights, network))
-    network.to(device)
-    w = flatten_parameters(network)
+    # channels last: convolutions on CPUs are up to twice as fast (docs/measures.md)
+    network.to(device, memory_format=torch.channels_last)
 
     # the same images for every model of the experiment
     sample = images.sample(hessian.pop("images"), generator(experiment, "hessian images"))
@@ -42,14 +37,26 @@ with job.running(snakemake) as running:
         )
     running.log.info("Hessian done")
     sample = images.sample(flatness.pop("images"), generator(experiment, "flatness images"))
-    measurements |= measure_flatness(
-        Landscape(network, sample, batch_size),
-        w,
-        farthest(w, origins),
-        train_size=len(images),
-        seed=seed_for(experiment, seed, model, "flatness"),
-        **flatness,
+    landscape = Landscape(network, sample, batch_size, precision=flatness.pop("precision"))
+    scales = find_scales(landscape, seed=seed_for(experiment, seed, model, "flatness"), **flatness)
+    running.log.info(
+        "scales done: %d images evaluated, %d differentiated", landscape.evaluated, landscape.differentiated
     )
+
+    origins = []  # not earlier: the searches need the room
+    for path in snakemake.input.origins:
+        origin = build(images.num_classes, **spec | {"biases": False})
+        set_weights(origin, load_weights(path, origin))
+        if spec.get("biases"):
+            give_biases(origin)  # zeros: the child has biases that its parents never had
+        origins.append(origin.to(device))
+    w = flatten_parameters(network)
+    origin = farthest(w, origins)
+    w0 = None if origin is None else flatten_parameters(origin)
+    measurements |= flatness_measures(scales, w, w0, train_size=len(images))
+    landscape = Landscape(network, sample, batch_size)  # at the network's own precision
+    measurements |= measure_complexity(snakemake.params.complexity, landscape, images, origin)
+
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="parameter_space")
     points = [
         {"seed": seed, "model": model, "eigenvalue": eigenvalue, "density": value}

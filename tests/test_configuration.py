@@ -88,6 +88,17 @@ def test_the_schema_refuses_unknown_keys_everywhere():
         ("training.paper.momentum", 1, "training.paper.momentum: 1 is not right; expected a number from 0"),
         ("training.paper.epochs", 2.5, "training.paper.epochs: 2.5 is not right; expected a whole number"),
         ("measurements.quick.flatness.scale_range", [1.0], "expected a list of two numbers above 0"),
+        (
+            "measurements.quick.complexity",
+            ["path_nrom"],
+            "complexity.0: 'path_nrom' is not known; did you mean",
+        ),
+        (
+            "measurements.quick.complexity",
+            "path_norm",
+            "'path_norm' is not right; expected a list of measures",
+        ),
+        ("measurements.quick.hessian.precision", "half", "'half' is not known; known are single, double"),
         ("fusions.mine", {"method": "mean"}, "fusions.mine.method: 'mean' is not known; known are average"),
         ("fusions.mine", {"method": "average", "solver": "exact"}, "fusions.mine: unknown key 'solver'"),
         ("experiments.my-net", {"dataset": "digits", "model_type": "VGG11"}, "'my-net' cannot be a name"),
@@ -168,6 +179,26 @@ def test_a_run_without_any_space_is_refused(config):
 def test_a_range_that_runs_backwards_is_refused(config):
     config["measurements"]["quick"]["flatness"]["scale_range"] = [10.0, 1.0e-5]
     with pytest.raises(InputError, match=r"measurements.quick.flatness.scale_range: 10 is not below 1e-05"):
+        resolve_experiments(config)
+
+
+@pytest.mark.parametrize(
+    ("part", "draws", "error"),
+    [("hessian", "trace_draws", "trace_target_error"), ("flatness", "draws", "target_error")],
+)
+def test_draws_or_their_error_are_asked_for_but_not_both(config, part, draws, error):
+    recipe = config["measurements"]["quick"][part]
+    message = rf"measurements.quick.{part}: give either '{draws}' or '{error}', not both or neither"
+    recipe[error] = 0.05
+    with pytest.raises(InputError, match=message):
+        resolve_experiments(config)
+    recipe[draws] = None  # as a file that is laid over config.yaml must say it
+    check_schema(config, SCHEMA)
+    resolve_experiments(config)
+    del recipe[draws]
+    resolve_experiments(config)
+    del recipe[error]
+    with pytest.raises(InputError, match=message):
         resolve_experiments(config)
 
 

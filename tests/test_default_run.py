@@ -50,4 +50,6 @@ def test_results_csv_is_complete(experiment):
     results = pd.read_csv(RESULTS / experiment / "results.csv")
     assert results.notna().all(axis=None)
     measured = results[results.Space != "correlation_space"]
-    assert len(measured) == 3 * (4 * (4 + 18 + 6) + 2 * (1 + 4))  # children: the ensemble, connectivity
+    # parents: two measures by margins, which are below zero here for children
+    # children: the ensemble, connectivity
+    assert len(measured) == 3 * (4 * (4 + 18 + 9 + 6) + 2 * 2 + 2 * (1 + 4))

@@ -10,6 +10,10 @@ from fusionscope.errors import InputError
 SPACES = ("input", "parameter", "prediction", "connectivity", "correlation")
 NAMED_PARTS = ("training", "measurements")  # keys of an experiment that name an entry of that section
 
+EITHER_OR = (  # of a measurement recipe: how many draws, or the relative standard error they are to bring
+    ("hessian", "trace_draws", "trace_target_error"),
+    ("flatness", "draws", "target_error"),
+)
 EQUAL_WIDTHS_ONLY = ("average", "weight_matching")  # methods that pair neurons one to one
 ONLY_WITH = {  # an option of a fusion, and the setting of another that gives it a meaning
     "reg": ("solver", "sinkhorn"),
@@ -111,12 +115,7 @@ def resolve_experiment(name: str, config: Mapping) -> dict:
 
 def check_consistency(experiment: Mapping, where: str, *, measurements: str) -> None:
     """What the schema cannot say: settings that are fine each by itself and not together."""
-    low, high = experiment["measurements"]["flatness"]["scale_range"]
-    if low >= high:
-        raise InputError(
-            f"config: measurements.{measurements}.flatness.scale_range: {low:g} is not below {high:g}; "
-            "write the smaller first"
-        )
+    check_measurements(experiment["measurements"], f"config: measurements.{measurements}")
     if not experiment["spaces"]:
         raise InputError(f"{where}.spaces: all are switched off; leave at least one on")
     if "correlation" in experiment["spaces"] and "prediction" not in experiment["spaces"]:
@@ -126,6 +125,19 @@ def check_consistency(experiment: Mapping, where: str, *, measurements: str) -> 
         )
     if (experiment["dataset"] == "image_folder") != ("image_folder" in experiment):
         raise InputError(f"{where}: 'dataset: image_folder' and 'image_folder: <path>' go together")
+
+
+def check_measurements(recipe: Mapping, where: str) -> None:
+    """A search range that runs forwards, and one answer to how many draws are made."""
+    low, high = recipe["flatness"]["scale_range"]
+    if low >= high:
+        raise InputError(
+            f"{where}.flatness.scale_range: {low:g} is not below {high:g}; write the smaller first"
+        )
+    for part, draws, error in EITHER_OR:
+        given = [name for name in (draws, error) if recipe[part].get(name) is not None]
+        if len(given) != 1:
+            raise InputError(f"{where}.{part}: give either '{draws}' or '{error}', not both or neither")
 
 
 def check_networks(experiment: Mapping, where: str) -> None:

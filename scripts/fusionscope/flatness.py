@@ -6,74 +6,189 @@ proportion to their magnitude. Twelve measures follow from them in closed form.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from fusionscope.landscape import Landscape
-from fusionscope.measurement import LEFT, NOT_CENSORED, OPPOSITE, RIGHT, Measurement
+from fusionscope.measurement import OPPOSITE, Measurement
+from fusionscope.search import (
+    ACCURACY_DROP,
+    ALLOWED,
+    Scale,
+    is_clear,
+    largest_mean_scale,
+    largest_worst_scale,
+    looked_at,
+)
 from fusionscope.seeding import generator
 
-ACCURACY_DROP = 0.1  # the paper's threshold
-ROUNDING = 1e-9  # of a difference of two accuracies: 0.8 - 0.7 is a little more than 0.1
 EPSILON = 1e-3  # the paper's epsilon: weights at zero are perturbed too
 DELTA = 0.05  # confidence of the bounds
-SLOPE_STEP = 0.25  # in log scale, to each side, for the error of a search
+TRAVEL = (
+    8.0  # of an ascent, in half-widths of the box: with fewer it ends short of corners (docs/measures.md)
+)
+FIRST_IMAGES = 128  # on which a worst case is judged before more are looked at
+# of whether an image at the threshold is lost; and what draws are at least taken to differ by beside that
+BINOMIAL_SPREAD, DRAW_SPREAD = math.sqrt(ACCURACY_DROP * (1 - ACCURACY_DROP)), ACCURACY_DROP / 2
 
-Drops = Callable[[float], Tensor]  # scale -> accuracy lost by each draw (draws,)
-Reduce = Callable[[Tensor], Tensor]  # over draws: the mean, or the worst
+BOX_TO_NOISE = 0.01  # a little less than what alpha is to sigma, in the networks that we have seen
+
+Size = Callable[[float, Tensor], Tensor | float]  # (scale, weights) -> of the perturbation of each
+
+# of a perturbation: the same for all weights, or in proportion to them
+EVEN_NOISE: Size = lambda scale, w: scale  # noqa: E731
+MAGNITUDE_NOISE: Size = lambda scale, w: torch.hypot(scale * w, torch.full_like(w, EPSILON))  # noqa: E731
+EVEN_BOX: Size = lambda scale, w: torch.full_like(w, scale)  # noqa: E731
+MAGNITUDE_BOX: Size = lambda scale, w: scale * w.abs() + EPSILON  # noqa: E731
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The largest perturbation scale that keeps the accuracy; `log_error` is its relative error."""
-
-    value: float
-    log_error: float | None
-    censored: str
-
-
-def measure_flatness(
+def find_scales(
     landscape: Landscape,
-    w: Tensor,
-    w0: Tensor | None,
-    train_size: int,
     *,
     seed: int,
-    draws: int,
+    images_per_draw: int,
     starts: int,
     ascent_steps: int,
+    ascent_images: int,
     tolerance: float,
     scale_range: tuple[float, float],
+    draws: int | None = None,
+    target_error: float | None = None,
+) -> dict[str, Scale]:
+    """sigma, sigma', alpha and alpha' of the network of `landscape`, by their metrics' names.
+
+    `draws` of Gaussian noise, each judged by `images_per_draw` images of the sample, or as many draws as give
+    the relative `target_error`; the worst case from `starts`, each with `ascent_steps` up the loss on
+    `ascent_images`. `tolerance` in log scale ends a search inside `scale_range`.
+    """
+    low, high = scale_range
+    search = {"low": low, "high": high, "tolerance": tolerance}
+    right = landscape.right()
+    noise = {"seed": seed, "images_per_draw": images_per_draw}
+    ascent = {"seed": seed, "steps": ascent_steps, "images": ascent_images}
+    mean = {
+        "draws": draws,
+        "target_error": target_error,
+        "spread": math.hypot(BINOMIAL_SPREAD / images_per_draw**0.5, DRAW_SPREAD),
+    }
+
+    def largest_noise(size: Size) -> Scale:
+        return largest_mean_scale(partial(gaussian_drops, landscape, right, size, **noise), **mean, **search)
+
+    def largest_box(size: Size, noise: Scale) -> Scale:
+        # from below: near chance an ascent in a large box may end at chance where a smaller box has worse
+        guess = min(noise.value * BOX_TO_NOISE, math.sqrt(low * high))
+        drop = partial(worst_drop, landscape, right, size, **ascent)
+        return largest_worst_scale(drop, starts=starts, guess=guess, **search)
+
+    sigma, sigma_mag = largest_noise(EVEN_NOISE), largest_noise(MAGNITUDE_NOISE)
+    return {
+        "pac_bayes_sigma": sigma,
+        "pac_bayes_mag_sigma": sigma_mag,
+        "sharpness_alpha": largest_box(EVEN_BOX, sigma),
+        "sharpness_mag_alpha": largest_box(MAGNITUDE_BOX, sigma_mag),
+    }
+
+
+def gaussian_drops(
+    landscape: Landscape,
+    right: Tensor,
+    size: Size,
+    scale: float,
+    start: int,
+    stop: int,
+    *,
+    seed: int,
+    images_per_draw: int,
+) -> Tensor:
+    """Accuracy lost to w + u by the draws start, ..., stop - 1, u_i normal with deviation size(scale, w)_i.
+
+    `right` (n,): which images of the sample are right at w. Common random numbers: draw k is the same
+    noise and the same images at every scale, made again rather than kept.
+    """
+    lost = []
+    with landscape.excursion():
+        for draw in range(start, stop):
+            stream = generator(seed, "gaussian draw", draw, device=landscape.device)
+            landscape.move(
+                lambda w, p, stream=stream: w + size(scale, w) * random_like(w, torch.randn, stream)
+            )
+            index = torch.randperm(len(right), generator=stream, device=landscape.device)[:images_per_draw]
+            lost.append(right[index].double().mean() - landscape.right(index).double().mean())
+    return torch.stack(lost).cpu()
+
+
+def worst_drop(
+    landscape: Landscape,
+    right: Tensor,
+    size: Size,
+    scale: float,
+    start: int,
+    *,
+    seed: int,
+    steps: int,
+    images: int,
+    to_the_end: bool = False,
+) -> float:
+    """The most accuracy that is lost on the way up the loss inside the box |u_i| <= size(scale, w)_i.
+
+    From a random start in the box, `steps` of projected gradient ascent on L, in the steepest direction of
+    the box's own norm (the gradient's sign; Madry et al. 2018, arXiv 1706.06083), each on as many `images`
+    of the sample. It ends where it has clearly lost what is allowed, unless `to_the_end`.
+    """
+    stream = generator(seed, "ascent start", start, device=landscape.device)
+    relative_step = TRAVEL / steps
+
+    def into_box(w: Tensor, p: Tensor) -> Tensor:
+        return w + (2 * random_like(w, torch.rand, stream) - 1) * size(scale, w)
+
+    def uphill(w: Tensor, p: Tensor, slope: Tensor) -> Tensor:
+        box = size(scale, w)
+        return torch.clamp(p + relative_step * box * slope.sign(), w - box, w + box)
+
+    def judge() -> Tensor:
+        def items(first: int, last: int) -> Tensor:
+            index = order[first:last]
+            return (right[index].double() - landscape.right(index).double()).cpu()
+
+        first = len(right) if to_the_end else FIRST_IMAGES
+        return looked_at(items, len(right), first, BINOMIAL_SPREAD)
+
+    order = torch.randperm(len(right), generator=stream, device=landscape.device)
+    with landscape.excursion():
+        landscape.move(into_box)
+        for _ in range(steps):
+            index = torch.randint(len(right), (images,), generator=stream, device=landscape.device)
+            gradient, still_right = landscape.gradient(index)
+            lost = (right[index].double() - still_right.double()).cpu()
+            if not to_the_end and lost.mean() > ALLOWED and is_clear(lost, len(right), BINOMIAL_SPREAD):
+                lost = judge()
+                if lost.mean() > ALLOWED:
+                    return lost.mean().item()
+            landscape.move(uphill, gradient)
+            del gradient  # before there is another
+        return judge().mean().item()
+
+
+def random_like(w: Tensor, draw: Callable[..., Tensor], stream: torch.Generator) -> Tensor:
+    return draw(w.shape, generator=stream, device=w.device, dtype=w.dtype)
+
+
+def flatness_measures(
+    scales: Mapping[str, Scale], w: Tensor, w0: Tensor | None, train_size: int
 ) -> dict[str, Measurement]:
     """The four scales and the twelve measures at `w` (omega,), flattened weights.
 
     `w0`: the initial weights; without them (None) the `_init` measures are left out. `train_size` is m,
-    the number of images the network was trained on. `draws` of Gaussian noise, `starts` and
-    `ascent_steps` of the worst case; `tolerance` in log scale ends a search inside `scale_range`.
+    the number of images the network was trained on.
     """
-    gaussian = {"seed": seed, "draws": draws}
-    worst = {"seed": seed, "starts": starts, "steps": ascent_steps}
-    even, magnitude = torch.ones_like(w), w.abs()
-    search = {"low": scale_range[0], "high": scale_range[1], "tolerance": tolerance}
-    sigma = largest_scale(gaussian_drops(landscape, w, lambda s: s * even, **gaussian), torch.mean, **search)
-    sigma_mag = largest_scale(
-        gaussian_drops(landscape, w, lambda s: torch.hypot(s * magnitude, EPSILON * even), **gaussian),
-        torch.mean,
-        **search,
-    )
-    alpha = largest_scale(worst_drops(landscape, w, lambda a: a * even, **worst), torch.max, **search)
-    alpha_mag = largest_scale(
-        worst_drops(landscape, w, lambda a: a * magnitude + EPSILON, **worst), torch.max, **search
-    )
-    results = {
-        "pac_bayes_sigma": as_measurement(sigma, lambda s: s),
-        "pac_bayes_mag_sigma": as_measurement(sigma_mag, lambda s: s),
-        "sharpness_alpha": as_measurement(alpha, lambda s: s),
-        "sharpness_mag_alpha": as_measurement(alpha_mag, lambda s: s),
+    sigma, sigma_mag = scales["pac_bayes_sigma"], scales["pac_bayes_mag_sigma"]
+    alpha, alpha_mag = scales["sharpness_alpha"], scales["sharpness_mag_alpha"]
+    results = {name: as_measurement(scale, lambda s: s) for name, scale in scales.items()}
+    results |= {
         "pac_bayes_flatness": as_measurement(sigma, inverse_square),
         "pac_bayes_mag_flat": as_measurement(sigma_mag, inverse_square),
         "sharpness_flatness": as_measurement(alpha, inverse_square),
@@ -127,88 +242,3 @@ def as_measurement(scale: Scale, formula: Callable[[float], float]) -> Measureme
     rises = formula(1.01 * scale.value) > formula(scale.value)
     censored = scale.censored if rises else OPPOSITE[scale.censored]
     return Measurement(formula(scale.value), std_error, censored)
-
-
-def gaussian_drops(
-    landscape: Landscape, w: Tensor, spread: Callable[[float], Tensor], *, seed: int, draws: int
-) -> Drops:
-    """Accuracy lost to w + u, u_i normal with standard deviation spread(scale)_i.
-
-    Common random numbers: draw k is the same noise at every scale, made again rather than kept.
-    """
-    unperturbed = landscape.accuracy(w)
-
-    def drops(scale: float) -> Tensor:
-        deviation = spread(scale)
-        lost = []
-        for draw in range(draws):
-            stream = generator(seed, "gaussian draw", draw, device=w.device)
-            noise = torch.randn(w.shape, generator=stream, device=w.device, dtype=w.dtype)
-            lost.append(unperturbed - landscape.accuracy(w + deviation * noise))
-        return torch.tensor(lost, dtype=torch.float64)
-
-    return drops
-
-
-def worst_drops(
-    landscape: Landscape, w: Tensor, radius: Callable[[float], Tensor], *, seed: int, starts: int, steps: int
-) -> Drops:
-    """The most accuracy lost on the way up the loss inside the box |u_i| <= radius(scale)_i.
-
-    From each random start in the box, `steps` of projected gradient ascent on L, in the steepest
-    direction of the box's own norm (the gradient's sign; Madry et al. 2018, arXiv 1706.06083).
-    """
-    unperturbed = landscape.accuracy(w)
-    relative_step = 2.5 / steps  # Madry's: enough to cross the box and to turn round
-
-    def drops(scale: float) -> Tensor:
-        box = radius(scale)
-        lost = []
-        for start in range(starts):
-            stream = generator(seed, "ascent start", start, device=w.device)
-            uniform = torch.rand(w.shape, generator=stream, device=w.device, dtype=w.dtype)
-            u = (2 * uniform - 1) * box
-            lowest = 1.0
-            for _ in range(steps):
-                accuracy, gradient = landscape.accuracy_and_gradient(w + u)
-                lowest = min(lowest, accuracy)
-                u = torch.clamp(u + relative_step * box * gradient.sign(), -box, box)
-            lost.append(unperturbed - min(lowest, landscape.accuracy(w + u)))
-        return torch.tensor(lost, dtype=torch.float64)
-
-    return drops
-
-
-def largest_scale(drops: Drops, reduce: Reduce, *, low: float, high: float, tolerance: float) -> Scale:
-    """The scale at which the reduced drop passes ACCURACY_DROP: bisection in log scale.
-
-    Where not even `high` costs that much the scale is RIGHT-censored at `high`; where `low` already
-    costs more, LEFT-censored at `low`. The error comes from the spread over draws and the slope of the
-    drop: for a mean its standard error; for a maximum the spread between single draws, which says how
-    much the search for the worst case depends on where it starts.
-    """
-    allowed = ACCURACY_DROP + ROUNDING
-    if reduce(drops(high)) <= allowed:
-        return Scale(high, None, RIGHT)
-    if reduce(drops(low)) > allowed:
-        return Scale(low, None, LEFT)
-    inside, outside = math.log(low), math.log(high)
-    while outside - inside > tolerance:
-        middle = (inside + outside) / 2
-        if reduce(drops(math.exp(middle))) <= allowed:
-            inside = middle
-        else:
-            outside = middle
-    value = math.exp((inside + outside) / 2)
-    return Scale(value, log_scale_error(drops, reduce, value), NOT_CENSORED)
-
-
-def log_scale_error(drops: Drops, reduce: Reduce, scale: float) -> float | None:
-    """Standard error of log(scale) by the delta method; None from a single draw or a flat drop."""
-    below, above = (drops(scale * math.exp(step)) for step in (-SLOPE_STEP, SLOPE_STEP))
-    slope = (reduce(above) - reduce(below)).item() / (2 * SLOPE_STEP)
-    count = len(above)
-    if count < 2 or slope <= 0:
-        return None
-    spread = ((above.var() + below.var()) / 2).sqrt().item()
-    return spread / slope / (math.sqrt(count) if reduce is torch.mean else 1.0)

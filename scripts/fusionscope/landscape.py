@@ -1,10 +1,10 @@
-"""Loss and accuracy of one network on one fixed sample, as functions of its flat weight vector."""
+"""Where a network is right, and the gradient of its loss, on one fixed sample and at perturbed weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from fusionscope.images import Images
@@ -20,44 +20,77 @@ def flatten_parameters(network: nn.Module, weights: dict[str, Tensor] | None = N
     return torch.cat([source[name].detach().flatten() for name in parameters])
 
 
-def farthest(w: Tensor, origins: Sequence[Tensor]) -> Tensor | None:
-    """The one of `origins` (omega,) at the largest distance from `w`; None if there are none."""
-    return max(origins, key=lambda origin: (w - origin).double().norm().item(), default=None)
+def farthest(w: Tensor, origins: Sequence[nn.Module]) -> nn.Module | None:
+    """The one of `origins` whose parameters are at the largest distance from `w`; None if there are none."""
+
+    def distance(origin: nn.Module) -> float:
+        return (w - flatten_parameters(origin)).double().norm().item()
+
+    return max(origins, key=distance, default=None)
 
 
 class Landscape:
-    """L(w) and acc(w) in eval mode; the network itself is never changed."""
+    """A network in eval mode whose weights are moved in place and put back bit for bit.
 
-    def __init__(self, network: nn.Module, images: Images, batch_size: int):
+    Three copies of the parameters at the most: the network's own, `weights` as they were, and a gradient
+    while it is used. `evaluated` and `differentiated` count images, for those who want to know the work.
+    """
+
+    def __init__(self, network: nn.Module, images: Images, batch_size: int, *, precision: str = "single"):
+        """`precision`: of the network's operations, 'bfloat16' for autocast; 'single': the network's own."""
         self.network = network.eval()
-        self.batches = list(images.batches(batch_size))
-        self.size = len(images)
-        self.shapes = {name: p.shape for name, p in network.named_parameters()}
+        self.parameters = list(network.parameters())
+        self.weights = [p.detach().clone() for p in self.parameters]
+        self.images, self.x, self.y = images, images.normalised(), images.labels
+        self.batch_size, self.precision = batch_size, precision
+        self.evaluated = self.differentiated = 0
 
-    def logits(self, w: Tensor, x: Tensor) -> Tensor:
-        """(n, classes) at weights `w` (omega,)."""
-        parts = w.split([shape.numel() for shape in self.shapes.values()])
-        parameters = {
-            name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
-        return functional_call(self.network, parameters, (x,))
+    def __len__(self) -> int:
+        """The number of images of the sample."""
+        return len(self.y)
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights[0].device
+
+    @contextmanager
+    def excursion(self) -> Iterator[None]:
+        """Weights may be moved inside; afterwards they are what they were."""
+        try:
+            yield
+        finally:
+            self.move(lambda w, p: w)
 
     @torch.no_grad()
-    def accuracy(self, w: Tensor) -> float:
-        """Share of the sample that is classified correctly, in [0, 1]."""
-        return sum(hits(self.logits(w, x), y) for x, y in self.batches) / self.size
+    def move(self, to: Callable[..., Tensor], *others: Sequence[Tensor]) -> None:
+        """Set each parameter to `to(w, p, ...)`: what it was, what it is, its part of each of `others`."""
+        for w, p, *parts in zip(self.weights, self.parameters, *others, strict=True):
+            p.copy_(to(w, p, *parts))
 
-    def accuracy_and_gradient(self, w: Tensor) -> tuple[float, Tensor]:
-        """Accuracy, and the gradient (omega,) of the mean cross-entropy, at `w`."""
-        w = w.detach().requires_grad_()
-        gradient, correct = torch.zeros_like(w), 0
-        for x, y in self.batches:
-            logits = self.logits(w, x)
-            loss = F.cross_entropy(logits, y, reduction="sum") / self.size
-            gradient += torch.autograd.grad(loss, w)[0]
-            correct += hits(logits.detach(), y)
-        return correct / self.size, gradient
+    @torch.inference_mode()
+    def right(self, index: Tensor | None = None) -> Tensor:
+        """Which of the images at `index` (k,) are classified correctly: (k,) bool. All without an index."""
+        x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
+        self.evaluated += len(y)
+        with self.arithmetic():
+            answers = [self.network(batch).argmax(1) for batch in x.split(self.batch_size)]
+        return torch.cat(answers).eq(y)
 
+    def gradient(self, index: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The gradient of the mean cross-entropy on the images at `index`, and which of them are right."""
+        self.differentiated += len(index)
+        self.network.zero_grad(set_to_none=True)
+        x, y = self.x[index], self.y[index]
+        right = []
+        for batch, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True):
+            with self.arithmetic():
+                logits = self.network(batch)
+            # backward() adds up in place, where grad() would need a second gradient
+            (F.cross_entropy(logits.to(x.dtype), labels, reduction="sum") / len(y)).backward()
+            right.append(logits.detach().argmax(1).eq(labels))
+        gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        self.network.zero_grad(set_to_none=True)
+        return gradient, torch.cat(right)
 
-def hits(logits: Tensor, labels: Tensor) -> int:
-    return int(logits.argmax(1).eq(labels).sum())
+    def arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

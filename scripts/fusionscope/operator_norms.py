@@ -61,17 +61,22 @@ def lipschitz_upper_bound(network: nn.Module) -> float:
     exact. Raises NoBound for an operation without a known constant, such as a product of two
     activations (squeeze-and-excitation, attention), which has none.
     """
-    double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
-    try:
-        traced = trace(double)
-    except Exception as error:  # whatever the network's own code raises when it meets a proxy
-        raise NoBound(f"torch.fx cannot trace the network ({error})") from error
+    traced = traced_in_double(network)
     bound: dict[fx.Node, float] = {}  # of what a node gives, as a function of the network's input
     for node in traced.graph.nodes:
         if node.op == "output":
             return bound[node.args[0]]
         bound[node] = 1.0 if node.op == "placeholder" else node_bound(node, traced, bound)
     raise AssertionError("a traced graph ends in an output")
+
+
+def traced_in_double(network: nn.Module) -> fx.GraphModule:
+    """A copy of the network in float64 and eval mode as a graph. Raises NoBound where torch.fx fails."""
+    double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
+    try:
+        return trace(double)
+    except Exception as error:  # whatever the network's own code raises when it meets a proxy
+        raise NoBound(f"torch.fx cannot trace the network ({error})") from error
 
 
 def node_bound(node: fx.Node, traced: fx.GraphModule, bound: Mapping[fx.Node, float]) -> float:

@@ -55,7 +55,7 @@ def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
     assert measurements.value.notna().all()
     counts = measurements.groupby(["model", "seed", "space"]).metric.nunique().unstack("space")
     assert (counts.input_space == 4).all()
-    assert (counts.parameter_space == 2 + 4 + 12).all()
+    assert (counts.parameter_space == 2 + 4 + 12 + 3).all()
     assert (counts.prediction_space == [7, 7, 7, 7, 6, 6, 6, 6]).all()  # children: also the ensemble
     assert (counts.connectivity_space.dropna() == 4).all()
     assert counts.connectivity_space.count() == 4  # children only
