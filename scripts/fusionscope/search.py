@@ -19,7 +19,7 @@ from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 ACCURACY_DROP = 0.1  # Jiang et al.'s threshold
 ALLOWED = ACCURACY_DROP + 1e-9  # rounding of a difference of accuracies: 0.8 - 0.7 is a little more than 0.1
 SIGN_ERROR = 1e-3  # chance that a look at a part of the items mistakes the sign of the mean of all
-SLOPE_STEP = 0.25  # in log scale, to each side, for the error of a root
+SLOPE_STEP = 0.1  # in log scale, to each side, for the error of a root; drops are convex: wider is steeper
 FIRST_STEP, FINE_STEP = math.log(4), math.log(1.1)  # from a guess towards a bracket; steps double
 FIRST_DRAWS, MOST_DRAWS = 16, 4096  # where an error is asked for instead of a number of draws
 
