@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from fusionscope.complexity import (
     MEASURES,
     fold_batch_norm,
-    gradient_squares,
+    gradient_square,
     log_product,
     margin_quantile,
+    mean_square_of_single_gradients,
     measure_complexity,
     path_norm,
     spectral_norms,
@@ -416,7 +417,8 @@ def test_gradient_norm_and_variance_are_those_of_single_images(name, batch_size)
     network, images = make(), random_images(19, size=size, classes=3, seed=2)
     each = gradients(network, images)
     mean = each.mean(0)
-    found = gradient_squares(Landscape(network, images, batch_size))
+    landscape = Landscape(network, images, batch_size)
+    found = (gradient_square(landscape), mean_square_of_single_gradients(landscape))
     expected = (mean.square().sum().item(), each.square().sum(1).mean().item())
     assert found == pytest.approx(expected, rel=1e-10)
     expected = {
@@ -479,6 +481,13 @@ def test_a_network_whose_weights_are_not_all_layers_keeps_what_does_not_need_the
 def test_a_network_that_cannot_be_traced_keeps_what_does_not_need_it(caplog):
     found = measure(SHAPE_DEPENDENT, origin=SHAPE_DEPENDENT)
     assert left_out(found, caplog, "torch.fx cannot trace the network") == OF_WEIGHTS
+
+
+def test_a_network_whose_way_depends_on_numbers_has_a_gradient_but_not_of_single_images(caplog):
+    network = Net(lambda s, x: s.linear(x.flatten(1)) * (1 if x.sum() > 0 else 2), linear=nn.Linear(192, 3))
+    found = measure(network, OF_GRADIENTS)
+    assert list(found) == ["gradient_norm"]
+    assert "no gradient_variance: no gradients of single images can be had" in caplog.text
 
 
 def test_without_initial_weights_there_is_no_distance_from_them(caplog):

@@ -93,8 +93,8 @@ class Subject:
         return self.margin_quantile
 
     @cached_property
-    def gradient_squares(self) -> tuple[float, float]:
-        return gradient_squares(self.landscape)
+    def gradient_square(self) -> float:
+        return gradient_square(self.landscape)
 
 
 def fold_batch_norm(network: nn.Module) -> fx.GraphModule:
@@ -187,15 +187,22 @@ def margin_quantile(logits: Tensor, labels: Tensor) -> float:
     return (own - others).double().quantile(MARGIN_QUANTILE).item()
 
 
-def gradient_squares(landscape: Landscape) -> tuple[float, float]:
-    """norm(g)^2 of the mean loss's gradient, and the mean over images of norm(g_i)^2, g_i = J_i^T (p - y)."""
+def gradient_square(landscape: Landscape) -> float:
+    """norm(g)^2 of the gradient g of the mean loss."""
+    gradient, _ = landscape.gradient(torch.arange(len(landscape), device=landscape.device))
+    return sum(part.double().square().sum().item() for part in gradient)
+
+
+def mean_square_of_single_gradients(landscape: Landscape) -> float:
+    """The mean over images of norm(g_i)^2, g_i = J_i^T (p_i - y_i)."""
     network, images = landscape.network, landscape.images
-    everything = torch.arange(len(landscape), device=landscape.device)
-    gradient, _ = landscape.gradient(everything)
-    square = sum(part.double().square().sum().item() for part in gradient)
     p = predict(network, images, landscape.batch_size).softmax(1)
     residuals = p - F.one_hot(images.labels, p.shape[1])
-    return square, squared_pullbacks(network, images, residuals.unsqueeze(1)).mean().item()
+    try:
+        return squared_pullbacks(network, images, residuals.unsqueeze(1)).mean().item()
+    except RuntimeError as error:  # vmap's, say where the way through the network depends on its numbers
+        reason = str(error).partition("\n")[0]
+        raise NotDefined(f"no gradients of single images can be had ({reason})") from error
 
 
 MEASURES: dict[str, Callable[[Subject], float]] = {
@@ -210,7 +217,7 @@ MEASURES: dict[str, Callable[[Subject], float]] = {
     # 1 / margin^2 (equation 22), and the same of the margin over prod_l norm(W_l)_2 (equation 31)
     "inverse_margin": lambda s: s.margin**-2,
     "log_normalised_inverse_margin": lambda s: log_product(s.log_spectral) - 2 * math.log(s.margin),
-    "gradient_norm": lambda s: math.sqrt(s.gradient_squares[0]),
+    "gradient_norm": lambda s: math.sqrt(s.gradient_square),
     # the mean over images of norm(g_i - g)^2 (Jiang et al. 2019, equation 66)
-    "gradient_variance": lambda s: max(0.0, s.gradient_squares[1] - s.gradient_squares[0]),
+    "gradient_variance": lambda s: max(0.0, mean_square_of_single_gradients(s.landscape) - s.gradient_square),
 }
