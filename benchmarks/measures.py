@@ -537,7 +537,7 @@ def options(data_dir: str) -> str:
             network = build(10, model_type=NETWORKS[name], width=WIDTH)
             network.load_state_dict(trained(name, data_dir).state_dict())
             network.to(memory_format=layout)
-            for size in (32, 64, 256, 1024):
+            for size in (64, 256):
                 large = Images(
                     sample.pixels.repeat(4, 1, 1, 1), sample.labels.repeat(4), sample.mean, sample.std, 10, 32
                 )
@@ -609,19 +609,14 @@ def memory(data_dir: str) -> str:
     """What searches and Lanczos runs add at their peak, full-width ResNet18, in copies of its parameters."""
     rows = []
     for work in ("flatness 1", "flatness 32", "hessian 10", "hessian 40"):
-        runs = [
-            float(
-                subprocess.run(
-                    [sys.executable, __file__, "--added", work], check=True, capture_output=True
-                ).stdout
-            )
-            for _ in range(3)
-        ]
-        rows.append(f"| {work} | {statistics.median(runs):.2f} |")
+        command = [sys.executable, __file__, "--added", work]
+        added = float(subprocess.run(command, check=True, capture_output=True).stdout)
+        rows.append(f"| {work} | {added:.2f} |")
     return f"""## Memory
 
-Full-width ResNet18 (float32): what is added at the peak to a process that holds the network and its images,
-in copies of the parameters; the network's own are not counted. `flatness B`: all four searches, B images a
+Full-width ResNet18 (float32): what tensors hold at the peak beside the network and its images, by PyTorch's
+allocator, in copies of the parameters; the network's own are not counted, activations and what is made for a
+single layer are. `flatness B`: all four searches, B images a
 batch. `hessian K`: K Lanczos steps, one image.
 
 | | copies |
@@ -631,6 +626,8 @@ batch. `hessian K`: K Lanczos steps, one image.
 
 
 def added_memory(work: str) -> float:
+    from test_landscape import peak_bytes
+
     kind, number = work.split()
     torch.manual_seed(0)
     network = build(10, model_type="RESNET18_NOBIAS_NOBN", width=1.0)
@@ -642,11 +639,12 @@ def added_memory(work: str) -> float:
         torch.full((3,), 0.25),
         10,
     )
-    parameters = 4 * sum(p.numel() for p in network.parameters()) / 2**20
-    with torch.no_grad():
-        network(sample.normalised()[:1])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = status("VmRSS")
+    copy = 4 * sum(p.numel() for p in network.parameters())
+    with tempfile.TemporaryDirectory() as folder:
+        return peak_bytes(partial(run, kind, int(number), network, sample, count), Path(folder)) / copy
+
+
+def run(kind: str, number: int, network: nn.Module, sample: Images, count: int) -> None:
     if kind == "flatness":
         find_scales(
             Landscape(network, sample, count), seed=0, draws=4, images_per_draw=count, starts=2,
@@ -654,16 +652,9 @@ def added_memory(work: str) -> float:
         )  # fmt: skip
     else:
         measure_hessian(
-            network, sample, 1, seed=0, lanczos_steps=int(number), density_starts=1, eigenvalue_tolerance=1.0,
+            network, sample, 1, seed=0, lanczos_steps=number, density_starts=1, eigenvalue_tolerance=1.0,
             trace_draws=2,
         )  # fmt: skip
-    return (status("VmHWM") - before) / parameters
-
-
-def status(entry: str) -> float:
-    """MB, from what Linux knows of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(entry))
 
 
 # truths

@@ -27,9 +27,7 @@ from fusionscope.seeding import generator
 
 EPSILON = 1e-3  # the paper's epsilon: weights at zero are perturbed too
 DELTA = 0.05  # confidence of the bounds
-TRAVEL = (
-    8.0  # of an ascent, in half-widths of the box: with fewer it ends short of corners (docs/measures.md)
-)
+TRAVEL = 8.0  # of an ascent, in half-widths of the box; with Madry's 2.5 it ends short of the corners
 FIRST_IMAGES = 128  # on which a worst case is judged before more are looked at
 # of whether an image at the threshold is lost; and what draws are at least taken to differ by beside that
 BINOMIAL_SPREAD, DRAW_SPREAD = math.sqrt(ACCURACY_DROP * (1 - ACCURACY_DROP)), ACCURACY_DROP / 2
