@@ -140,12 +140,16 @@ def worst_drop(
     stream = generator(seed, "ascent start", start, device=landscape.device)
     relative_step = TRAVEL / steps
 
+    # in place where nobody needs the old: of a large layer every tensor counts
     def into_box(w: Tensor, p: Tensor) -> Tensor:
-        return w + (2 * random_like(w, torch.rand, stream) - 1) * size(scale, w)
+        return random_like(w, torch.rand, stream).mul_(2).sub_(1).mul_(size(scale, w)).add_(w)
 
     def uphill(w: Tensor, p: Tensor, slope: Tensor) -> Tensor:
         box = size(scale, w)
-        return torch.clamp(p + relative_step * box * slope.sign(), w - box, w + box)
+        u = slope.sign_().mul_(box).mul_(relative_step).add_(p).sub_(w)
+        torch.minimum(u, box, out=u)
+        torch.maximum(u, box.neg_(), out=u)
+        return u.add_(w)
 
     def judge() -> Tensor:
         def items(first: int, last: int) -> Tensor:

@@ -137,11 +137,9 @@ def remembering(drops: Callable[[float, int, int], Tensor]) -> Callable[[float, 
 def log_error(drops: Callable[[float, int, int], Tensor], scale: float, draws: int) -> float | None:
     """Standard error of log(scale) by the delta method: that of the mean drop over its slope.
 
-    None from a single draw or a flat drop. The slope takes a quarter of the draws: being the difference of
-    the same draws it varies little.
+    None from a single draw or a flat drop.
     """
-    some = max(draws // 4, min(draws, FIRST_DRAWS // 2))
-    below, above = (drops(scale * math.exp(step), 0, some).mean() for step in (-SLOPE_STEP, SLOPE_STEP))
+    below, above = (drops(scale * math.exp(step), 0, draws).mean() for step in (-SLOPE_STEP, SLOPE_STEP))
     slope = (above - below).item() / (2 * SLOPE_STEP)
     if draws < 2 or slope <= 0:
         return None
