@@ -23,4 +23,4 @@ def test_twelve_children_are_finite_and_measured_in_all_spaces(fresh):
     assert len(spaces) == 12
     wanted = {f"{name}_space" for name in ("input", "parameter", "prediction", "connectivity")}
     assert all(found == wanted for found in spaces)
-    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 7 + 4).all()
+    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 3 + 7 + 4).all()
