@@ -26,7 +26,7 @@ with job.running(snakemake) as running:
     images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     network = build(images.num_classes, **spec)
     set_weights(network, load_weights(snakemake.input.weights, network))
-    # channels last: convolutions on CPUs are up to twice as fast (docs/measures.md)
+    # channels last: a forward pass on a CPU is up to 1.7 times as fast (docs/measures.md)
     network.to(device, memory_format=torch.channels_last)
 
     # the same images for every model of the experiment

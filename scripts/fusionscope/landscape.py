@@ -33,7 +33,8 @@ class Landscape:
     """A network in eval mode whose weights are moved in place and put back bit for bit.
 
     Three copies of the parameters at the most: the network's own, `weights` as they were, and a gradient
-    while it is used. `evaluated` and `differentiated` count images, for those who want to know the work.
+    while it is used (beside what is made for one layer, and autocast's rounded weights). `evaluated` and
+    `differentiated` count images, for those who want to know the work.
     """
 
     def __init__(self, network: nn.Module, images: Images, batch_size: int, *, precision: str = "single"):
