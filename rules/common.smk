@@ -52,6 +52,11 @@ wildcard_constraints:
     model=any_of([*PARENTS, *FUSIONS]),
 
 
+def growing(amount):
+    """A resource that grows with each attempt: what was short of time or memory gets more of it."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def code_of(rule):
     """The hashes of the modules that a rule's script runs, as a parameter: changed code is stale."""
     return source_hashes(Path(workflow.basedir) / "scripts" / f"{rule}.py")

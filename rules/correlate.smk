@@ -16,8 +16,8 @@ rule correlate:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         accuracy_metric=setting("accuracy_metric"),
         code=code_of("correlate"),
@@ -40,8 +40,8 @@ rule correlate_pooled:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         accuracy_metric={name: EXPERIMENTS[name]["accuracy_metric"] for name in correlated()},
         code=code_of("correlate_pooled"),

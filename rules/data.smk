@@ -16,8 +16,8 @@ rule prepare_data:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         data_dir=config["data_dir"],  # where the same pictures lie changes no result: no parameter
     params:
         source=data_source,

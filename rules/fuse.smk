@@ -20,8 +20,8 @@ rule fuse:
     threads: 1
     resources:
         gpu=fusion_gpu,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=config["device"],
     params:
         networks=parent_networks_of,

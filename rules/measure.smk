@@ -16,8 +16,8 @@ rule measure_input:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         device=config["device"],
     params:
         network=network_of,
@@ -44,8 +44,8 @@ rule measure_parameter:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=growing(8000),
+        runtime=growing(720),
         device=config["device"],
         batch_size=batch_size_of,
     params:
@@ -74,8 +74,8 @@ rule measure_prediction:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         device=config["device"],
         batch_size=batch_size_of,
     params:
@@ -108,8 +108,8 @@ rule measure_connectivity:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         device=config["device"],
         batch_size=batch_size_of,
     params:

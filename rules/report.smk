@@ -16,8 +16,8 @@ rule collect_measurements:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("collect_measurements"),
     script:
@@ -40,8 +40,8 @@ rule collect_results:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("collect_results"),
     script:
@@ -65,8 +65,8 @@ rule summarise:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         models=lambda wildcards: models_of(wildcards.experiment),
         code=code_of("summarise"),
@@ -94,8 +94,8 @@ rule plot_learning_curves:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("plot_learning_curves"),
     script:
@@ -122,8 +122,8 @@ rule plot_accuracy:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("plot_accuracy"),
     script:
@@ -150,8 +150,8 @@ rule plot_metrics_against_accuracy:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         accuracy_metric=setting("accuracy_metric"),
         code=code_of("plot_metrics_against_accuracy"),
@@ -179,8 +179,8 @@ rule plot_spectral_density:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("plot_spectral_density"),
     script:
@@ -208,8 +208,8 @@ rule plot_connectivity:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("plot_connectivity"),
     script:
@@ -236,8 +236,8 @@ rule plot_similarity:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_of("plot_similarity"),
     script:
@@ -264,8 +264,8 @@ rule plot_correlation:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         accuracy_metric=setting("accuracy_metric"),
         code=code_of("plot_correlation"),

@@ -20,8 +20,8 @@ rule train:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=4000,
-        runtime=720,
+        mem_mb=growing(4000),
+        runtime=growing(720),
         device=config["device"],
     params:
         network=trained_network_of,
