@@ -23,6 +23,7 @@ rule fuse:
         mem_mb=growing(4000),
         runtime=growing(240),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
     params:
         networks=parent_networks_of,
         fusion=fusion_of,

@@ -19,6 +19,7 @@ rule measure_input:
         mem_mb=growing(4000),
         runtime=growing(120),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
     params:
         network=network_of,
         recipe=setting("measurements", "input_space"),
@@ -47,6 +48,7 @@ rule measure_parameter:
         mem_mb=growing(8000),
         runtime=growing(720),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
         batch_size=batch_size_of,
     params:
         network=network_of,
@@ -77,6 +79,7 @@ rule measure_prediction:
         mem_mb=growing(4000),
         runtime=growing(60),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
         batch_size=batch_size_of,
     params:
         network=network_of,
@@ -111,6 +114,7 @@ rule measure_connectivity:
         mem_mb=growing(4000),
         runtime=growing(240),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
         batch_size=batch_size_of,
     params:
         network=network_of,

@@ -23,6 +23,7 @@ rule train:
         mem_mb=growing(4000),
         runtime=growing(720),
         device=config["device"],
+        gpu_slots=config["gpu_slots"],
     params:
         network=trained_network_of,
         recipe=setting("training"),

@@ -45,7 +45,13 @@ with job.running(snakemake) as running:
         recipe = snakemake.params.recipe | finetune | {"schedule": {"kind": "constant"}}
         torch.manual_seed(seed_for(*role, "dropout"))
         order = generator(*role, "finetuning order")
-        child = train(network, train_images, validation_images, order=order, **recipe).best_weights
+        last_epoch = running.last_epoch(snakemake.output.weights)
+        kept = last_epoch.read()
+        if kept is not None:
+            running.log.info("fine-tuning goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])
+        resuming = {"resume": kept, "keep": last_epoch.write}
+        trained = train(network, train_images, validation_images, order=order, **resuming, **recipe)
+        child = trained.best_weights
 
     columns = [field.name for field in fields(GroupRecord)]
     write_rows(snakemake.output.alignment, columns, map(asdict, fusion.records))
@@ -54,3 +60,5 @@ with job.running(snakemake) as running:
         moved = {}  # they are the parents themselves
     save_several(moved, snakemake.output.aligned)
     save_weights(child, snakemake.output.weights)
+    if finetune:
+        last_epoch.remove()

@@ -18,7 +18,7 @@ with job.running(snakemake) as running:
     device = running.device()
     wildcards, params, recipe = snakemake.wildcards, snakemake.params, snakemake.params.recipe
     experiment, seed, fusion = wildcards.experiment, int(wildcards.seed), wildcards.model
-    batch_size, size = snakemake.resources.batch_size, params.network["input_size"]
+    batch_size, size = running.batch_size(), params.network["input_size"]
 
     test_images = load_images(snakemake.input.data, "test", size).to(device)
     # the same images for every fusion of the experiment

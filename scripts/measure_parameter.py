@@ -18,7 +18,7 @@ with job.running(snakemake) as running:
 
     running.start_work()
     device = running.device()
-    wildcards, batch_size = snakemake.wildcards, snakemake.resources.batch_size
+    wildcards, batch_size = snakemake.wildcards, running.batch_size()
     hessian, flatness = dict(snakemake.params.hessian), dict(snakemake.params.flatness)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 

@@ -12,7 +12,7 @@ with job.running(snakemake) as running:
 
     running.start_work()
     device = running.device()
-    wildcards, batch_size = snakemake.wildcards, snakemake.resources.batch_size
+    wildcards, batch_size = snakemake.wildcards, running.batch_size()
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
     spec = snakemake.params.network

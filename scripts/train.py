@@ -37,12 +37,18 @@ with job.running(snakemake) as running:
         )  # fmt: skip
 
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
+    last_epoch = running.last_epoch(snakemake.output.weights)
+    kept = last_epoch.read()
+    if kept is not None:
+        running.log.info("goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])
     trained = train(
         network.to(device),
         train_images,
         validation_images,
         order=generator(*role, "order"),
         on_epoch=report,
+        resume=kept,
+        keep=last_epoch.write,
         **recipe,
     )
     bar.close()
@@ -53,3 +59,4 @@ with job.running(snakemake) as running:
     write_rows(snakemake.output.curve, rows[0], rows)
     save_weights(initial, snakemake.output.initial)
     save_weights(trained.best_weights, snakemake.output.weights)
+    last_epoch.remove()

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from fusionscope.errors import InputError
 from fusionscope.images import AUGMENTATIONS, Images
 from fusionscope.prediction import accuracy, mean_loss, predict
+from fusionscope.weights import set_weights
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
 
@@ -73,6 +74,8 @@ def train(
     augmentation: str,
     order: torch.Generator,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    resume: dict | None = None,
+    keep: Callable[[dict], None] | None = None,
 ) -> Trained:
     """Train `network` in place by SGD and return the weights of its best epoch.
 
@@ -80,6 +83,10 @@ def train(
     the Euclidean norm of each step's gradient (None: as it is). `order` drives the order of the
     images and their augmentation. Raises InputError, naming the step, when the loss
     stops being finite.
+
+    `keep` is given, after each epoch, all that an interrupted training needs to go on: tensors and plain
+    values. The last of them as `resume`, with the other arguments as they were, ends in the very weights
+    of an unbroken run; `on_epoch` is told again of the epochs that lie behind.
     """
     optimizer = torch.optim.SGD(
         network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
@@ -89,8 +96,13 @@ def train(
     scheduler = SCHEDULES[schedule["kind"]](optimizer, steps_per_epoch, epochs, **options)
     augment = AUGMENTATIONS[augmentation]
 
-    best_weights, best_loss, best_epoch, curve = {}, float("inf"), 0, []
-    for number in range(1, epochs + 1):
+    best, curve = {"weights": {}, "loss": float("inf"), "epoch": 0}, []
+    if resume is not None:
+        restore(resume, network, optimizer, scheduler, order)
+        best, curve = resume["best"], [Epoch(**row) for row in resume["curve"]]
+        for epoch in curve:
+            on_epoch(epoch)
+    for number in range(len(curve) + 1, epochs + 1):
         losses, sizes, hits, last_rate = run_epoch(
             network, train_images, batch_size, optimizer, scheduler, clip_norm, augment, order
         )
@@ -108,11 +120,37 @@ def train(
             raise diverged(number * steps_per_epoch, learning_rate)
         curve.append(epoch)
         on_epoch(epoch)
-        if epoch.validation_loss < best_loss:
-            best_loss, best_epoch = epoch.validation_loss, number
+        if epoch.validation_loss < best["loss"]:
             # a copy: the live weights go on moving
-            best_weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-    return Trained(best_weights, best_epoch, curve)
+            weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            best = {"weights": weights, "loss": epoch.validation_loss, "epoch": number}
+        if keep is not None:
+            state = snapshot(network, optimizer, scheduler, order)
+            keep(state | {"best": best, "curve": [epoch.as_row() for epoch in curve]})
+    return Trained(best["weights"], best["epoch"], curve)
+
+
+def snapshot(network, optimizer, scheduler, order) -> dict:
+    """What the next step depends on: weights, momentum, schedule, and the state of every random stream."""
+    return {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "order": order.get_state(),
+        "random": torch.get_rng_state(),
+        "random_gpu": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def restore(state: dict, network, optimizer, scheduler, order) -> None:
+    """Undo `snapshot`."""
+    set_weights(network, state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    order.set_state(state["order"])
+    torch.set_rng_state(state["random"])
+    if state["random_gpu"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["random_gpu"])
 
 
 def run_epoch(

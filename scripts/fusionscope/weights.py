@@ -13,11 +13,16 @@ Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a state dict, whole or not at all."""
+    save_whole({name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, path)
+
+
+def save_whole(content: object, path: str | Path) -> None:
     """Write to a temporary file beside `path`, then rename: nobody ever sees half a file."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "wb") as file:
-        torch.save({name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, file)
+        torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
