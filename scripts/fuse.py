@@ -7,6 +7,7 @@ with job.running(snakemake) as running:
 
     import torch
 
+    import compute
     from fusionscope.defaults import DEFAULT_IMAGES
     from fusionscope.fusion import GroupRecord, fuse
     from fusionscope.images import load_images
@@ -18,7 +19,7 @@ with job.running(snakemake) as running:
     from fusionscope.weights import load_weights, save_several, save_weights, set_weights
 
     running.start_work()
-    device = running.device()
+    device = compute.device(running)
     wildcards, specs = snakemake.wildcards, snakemake.params.networks
     role = (wildcards.experiment, int(wildcards.seed), wildcards.fusion)
     definition = dict(snakemake.params.fusion)
@@ -45,7 +46,7 @@ with job.running(snakemake) as running:
         recipe = snakemake.params.recipe | finetune | {"schedule": {"kind": "constant"}}
         torch.manual_seed(seed_for(*role, "dropout"))
         order = generator(*role, "finetuning order")
-        last_epoch = running.last_epoch(snakemake.output.weights)
+        last_epoch = compute.last_epoch(running, snakemake.output.weights)
         kept = last_epoch.read()
         if kept is not None:
             running.log.info("fine-tuning goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])

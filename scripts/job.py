@@ -1,4 +1,4 @@
-"""What every script does around its work: threads, log, device, and errors told in one sentence."""
+"""What every script does around its work: threads, log, and errors told in one sentence."""
 
 import logging
 import os
@@ -20,8 +20,7 @@ class Job:
         self.log = logging.getLogger("fusionscope")
         self.watched = sys.stderr.isatty()
         self.started = time.perf_counter()
-        self.lease = None
-        self.images_at_once = None
+        self.images_at_once = None  # where memory can run out: see compute.py
         self.out_of_memory = Path(f"{snakemake.log[0]}.out_of_memory")  # from one attempt to the next
 
     def start_work(self):
@@ -31,56 +30,6 @@ class Job:
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(self.snakemake.threads)
 
-    def device(self):
-        """The GPU if this job was given one and there is one, else the CPU."""
-        import torch
-
-        from fusionscope.errors import InputError
-
-        wanted, gpus = self.snakemake.resources.device, self.snakemake.resources.gpu
-        chosen = "cpu"
-        if wanted != "cpu" and gpus:
-            self.lease_gpu()
-            if torch.cuda.is_available():
-                torch.cuda.set_device(self.lease.index)
-                chosen = f"cuda:{self.lease.index}"
-                # the same numbers in every run, at full precision
-                torch.use_deterministic_algorithms(True, warn_only=True)
-                torch.backends.cudnn.benchmark = False
-                torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-            elif wanted == "cuda":
-                raise InputError(
-                    "config: device: 'cuda' was asked for and PyTorch finds no GPU; set auto or cpu"
-                )
-        self.log.info("computing on %s with %d thread(s)", chosen, torch.get_num_threads())
-        return chosen
-
-    def lease_gpu(self):
-        """Wait for a GPU, if any is to be seen, and keep it until the process ends."""
-        import torch
-
-        from fusionscope.devices import lock_folder, named_gpus, wait_for_lease
-
-        # not is_available(): CUDA starts only once it is known on which GPU
-        gpus = named_gpus(torch.cuda.device_count() or None)
-        if gpus:
-            self.lease = wait_for_lease(
-                gpus,
-                self.snakemake.resources.gpu_slots,
-                lock_folder(),
-                on_wait=lambda: self.log.info("waiting: all GPUs are taken (%s)", ", ".join(gpus)),
-            )
-            self.log.info("GPU %s, of %s", self.lease.gpu, ", ".join(gpus))
-
-    def batch_size(self):
-        """Images evaluated at once: half as many as in an attempt that ran out of a GPU's memory."""
-        self.images_at_once = self.snakemake.resources.batch_size
-        if self.out_of_memory.exists():
-            failed = int(self.out_of_memory.read_text())
-            self.images_at_once = max(1, min(failed // 2, self.images_at_once))
-            self.log.info("%d images at once: with %d, memory ran out", self.images_at_once, failed)
-        return self.images_at_once
-
     def tell_out_of_memory(self, error):
         """Say so, and leave a note for the next attempt."""
         advice = "the next attempt goes the same way; a GPU with more memory, or fewer gpu_slots, may help"
@@ -88,15 +37,6 @@ class Job:
             self.out_of_memory.write_text(str(self.images_at_once))
             advice = f"the next attempt halves the {self.images_at_once} images evaluated at once"
         self.log.error("out of a GPU's memory: %s (%s)", advice, error)
-
-    def last_epoch(self, path):
-        """Where a training keeps its last epoch: beside `path`, its outcome, and known by its settings."""
-        from fusionscope.checkpoint import LastEpoch, identity_of
-
-        path = Path(path)
-        settings = (sorted(self.snakemake.wildcards.items()), sorted(self.snakemake.params.items()))
-        identity = identity_of(settings, self.snakemake.input)
-        return LastEpoch(path.with_name(f"{path.stem}_last_epoch.pth"), identity)
 
 
 @contextmanager

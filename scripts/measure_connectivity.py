@@ -5,6 +5,7 @@ import job
 with job.running(snakemake) as running:
     from functools import partial
 
+    import compute
     from fusionscope.connectivity import PATH_COLUMNS, highest, line, measure_path, repaired_line
     from fusionscope.errors import InputError
     from fusionscope.images import load_images
@@ -15,10 +16,10 @@ with job.running(snakemake) as running:
     from fusionscope.weights import load_several, load_weights
 
     running.start_work()
-    device = running.device()
+    device = compute.device(running)
     wildcards, params, recipe = snakemake.wildcards, snakemake.params, snakemake.params.recipe
     experiment, seed, fusion = wildcards.experiment, int(wildcards.seed), wildcards.model
-    batch_size, size = running.batch_size(), params.network["input_size"]
+    batch_size, size = compute.batch_size(running), params.network["input_size"]
 
     test_images = load_images(snakemake.input.data, "test", size).to(device)
     # the same images for every fusion of the experiment

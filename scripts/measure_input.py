@@ -3,6 +3,7 @@
 import job
 
 with job.running(snakemake) as running:
+    import compute
     from fusionscope.images import load_images
     from fusionscope.lipschitz import measure_input_space
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
@@ -11,7 +12,7 @@ with job.running(snakemake) as running:
     from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
-    device = running.device()
+    device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 

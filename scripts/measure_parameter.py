@@ -6,6 +6,7 @@ with job.running(snakemake) as running:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    import compute
     from fusionscope.complexity import measure_complexity
     from fusionscope.flatness import find_scales, flatness_measures
     from fusionscope.hessian import DENSITY_COLUMNS, measure_hessian
@@ -17,8 +18,8 @@ with job.running(snakemake) as running:
     from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
-    device = running.device()
-    wildcards, batch_size = snakemake.wildcards, running.batch_size()
+    device = compute.device(running)
+    wildcards, batch_size = snakemake.wildcards, compute.batch_size(running)
     hessian, flatness = dict(snakemake.params.hessian), dict(snakemake.params.flatness)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 

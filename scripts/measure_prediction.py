@@ -3,6 +3,7 @@
 import job
 
 with job.running(snakemake) as running:
+    import compute
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.networks import build
@@ -11,8 +12,8 @@ with job.running(snakemake) as running:
     from fusionscope.weights import load_weights, set_weights
 
     running.start_work()
-    device = running.device()
-    wildcards, batch_size = snakemake.wildcards, running.batch_size()
+    device = compute.device(running)
+    wildcards, batch_size = snakemake.wildcards, compute.batch_size(running)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
     spec = snakemake.params.network

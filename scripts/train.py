@@ -6,6 +6,7 @@ with job.running(snakemake) as running:
     import torch
     from tqdm import tqdm
 
+    import compute
     from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
     from fusionscope.networks import initialised
@@ -14,7 +15,7 @@ with job.running(snakemake) as running:
     from fusionscope.weights import save_weights
 
     running.start_work()
-    device = running.device()
+    device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, snakemake.params.recipe
     role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
 
@@ -37,7 +38,7 @@ with job.running(snakemake) as running:
         )  # fmt: skip
 
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
-    last_epoch = running.last_epoch(snakemake.output.weights)
+    last_epoch = compute.last_epoch(running, snakemake.output.weights)
     kept = last_epoch.read()
     if kept is not None:
         running.log.info("goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])
