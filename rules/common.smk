@@ -12,10 +12,16 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+import run_lock
 from fusionscope.configuration import check_schema, foreign_weights, plain, resolve_experiments
 from fusionscope.defaults import DEFAULT_IMAGES, DEFAULT_REFERENCE
 from fusionscope.errors import InputError
 from fusionscope.sources import module_hashes, source_hashes
+
+if workflow.is_main_process:
+    run_lock.clear_after_the_dead()
+    if not workflow.dryrun:
+        run_lock.share()
 
 SCHEMA = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 FOLDER = "experiments/{experiment}/{experiment}_seed{seed}"

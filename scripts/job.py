@@ -9,6 +9,8 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
+import run_lock
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -44,6 +46,7 @@ def running(snakemake):
     """Run a script's work: log file, declared threads, and user's mistakes without a traceback."""
     for variable in THREAD_VARIABLES:  # before any numerical library is imported
         os.environ[variable] = str(snakemake.threads)
+    run_lock.share()
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what CUDA needs for deterministic products
     logging.basicConfig(
         filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"

@@ -88,14 +88,26 @@ class Workflow:
         shutil.copytree(self.folder, folder)
         return Workflow(folder, yaml.safe_load(yaml.safe_dump(self.settings)))
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start it, in a process group of its own; what it prints goes to a pipe."""
         mine = self.folder / "mine.yaml"
         mine.write_text(yaml.safe_dump(self.settings, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=inherited | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        process = self.start(*arguments)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     def run(self, *arguments: str, cores: int = 2) -> str:
         """Run it; what it printed. Fails if the run does."""

@@ -1,0 +1,42 @@
+"""Whether anything of an earlier run still lives in this folder: locks that end with their process.
+
+Snakemake's own lock outlives a run that was killed, and then asks for `snakemake --unlock`. Here the run and
+each of its jobs share a lock on one file as long as they live. Who gets that file for itself alone knows
+that nothing lives, and may clear away what the dead left.
+"""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+STATE = Path(".snakemake")
+held = []  # open files: their locks end with the process
+
+
+def share():
+    """Say that this process lives. Where the file system knows no such locks, nothing is said."""
+    descriptor = open_lock_file()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+    else:
+        held.append(descriptor)
+
+
+def clear_after_the_dead():
+    """Remove Snakemake's lock on this folder if nothing of the run that made it is alive."""
+    descriptor = open_lock_file()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(STATE / "locks", ignore_errors=True)
+    except OSError:
+        pass  # somebody lives, or one cannot know: Snakemake's lock stays
+    finally:
+        os.close(descriptor)
+
+
+def open_lock_file():
+    STATE.mkdir(exist_ok=True)
+    return os.open(STATE / "fusionscope.lock", os.O_RDWR | os.O_CREAT, 0o666)
