@@ -25,6 +25,8 @@ if workflow.is_main_process:
 
 SCHEMA = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 FOLDER = "experiments/{experiment}/{experiment}_seed{seed}"
+# Where and when a job runs, not what it computes: no result depends on these modules.
+CHANGE_NO_RESULT = {"run_lock", "fusionscope.devices", "fusionscope.checkpoint"}
 LONG_LIST = 5  # names in a sentence
 
 try:
@@ -65,7 +67,8 @@ def growing(amount):
 
 def code_of(rule):
     """The hashes of the modules that a rule's script runs, as a parameter: changed code is stale."""
-    return source_hashes(Path(workflow.basedir) / "scripts" / f"{rule}.py")
+    hashes = source_hashes(Path(workflow.basedir) / "scripts" / f"{rule}.py")
+    return {module: code for module, code in hashes.items() if module not in CHANGE_NO_RESULT}
 
 
 def code_with_network(rule):

@@ -77,7 +77,8 @@ def test_every_script_names_the_modules_it_really_imports():
     import sys
 
     for script in ("fuse", "train", "measure_parameter", "correlate"):
-        named = set(source_hashes(SCRIPTS / f"{script}.py")) - {script, "job"}
+        # but for the modules beside the scripts
+        named = {name for name in source_hashes(SCRIPTS / f"{script}.py") if name.startswith("fusionscope")}
         program = f"import sys; sys.path.insert(0, {str(SCRIPTS)!r})\n"
         program += "".join(f"import {name}\n" for name in sorted(named))
         program += "print(*[name for name in sys.modules if name.startswith('fusionscope')])"

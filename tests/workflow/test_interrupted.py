@@ -156,7 +156,7 @@ def make(num_classes):
 def test_out_of_memory_is_tried_again_with_half_the_images_at_once(fresh):
     (fresh.folder / "my_nets.py").write_text(SMALL_GPU)
     del fresh.tiny["model_type"], fresh.tiny["width"]
-    fresh.tiny |= {"architecture": "my_nets:make", "seeds": 1}
+    fresh.tiny.update(architecture="my_nets:make", seeds=1)
     target = "results/tiny/seed1/parent_1/prediction_space.csv"
     log = fresh.folder / "logs/measure_prediction/tiny_seed1_parent_1.log"
     note = log.with_name(log.name + ".out_of_memory")

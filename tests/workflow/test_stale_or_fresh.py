@@ -133,6 +133,19 @@ def test_two_settings_that_swap_their_values_are_noticed(finished):
     assert "measure_parameter" in finished.planned()
 
 
+@pytest.mark.parametrize("module", ["fusionscope/devices", "fusionscope/checkpoint", "run_lock"])
+def test_code_that_decides_where_and_when_reruns_nothing(finished, module):
+    finished.append(f"scripts/{module}.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {}
+
+
+def test_the_solver_of_one_fusion_makes_and_measures_one_child_a_seed(finished):
+    fusion = {"method": "optimal_transport", "align_by": "weights", "solver": "sinkhorn", "reg": 0.05}
+    finished.settings["fusions"] = {"geometric_fused": fusion}
+    expected = {"fuse": SEEDS} | measured(CHILD_SPACES, 1)
+    assert finished.planned() == expected | once(FROM_CHILDREN)
+
+
 @pytest.mark.parametrize("text", ["# only a comment\n", "\n\n"])
 def test_comments_and_layout_rerun_nothing(finished, text):
     for path in ("scripts/train.py", "scripts/fusionscope/training.py", "rules/train.smk"):
