@@ -7,11 +7,14 @@ import pytest
 import torch
 from measure_cases import random_images, smooth_network
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fusionscope.images import Images
 from fusionscope.prediction import (
+    BELOW_ONE,
     accuracy,
     accuracy_error,
+    binned_error,
     calibration_error,
     ensemble_accuracy,
     mean_loss,
@@ -154,7 +157,44 @@ def test_calibration_error_is_that_of_plain_bins(bins, seed):
     found = calibration_error(logits, labels, bins=bins, seed=0).value
     expected = plain_calibration_error(logits.double(), labels, bins)
     assert expected > 0.02
-    assert found == pytest.approx(expected, abs=1e-6)  # torchmetrics computes in float32
+    assert found == pytest.approx(expected, abs=1e-6)  # computed in float32
+
+
+def torchmetrics_error(probabilities: Tensor, labels: Tensor, bins: int) -> float:
+    classes = probabilities.shape[1]
+    return multiclass_calibration_error(probabilities, labels, classes, n_bins=bins, norm="l1").item()
+
+
+@pytest.mark.parametrize("bins", [1, 2, 7, 10, 15, 40])
+@pytest.mark.parametrize("scale", [0.1, 2.0, 30.0])
+def test_calibration_error_is_torchmetrics_to_the_last_bit(bins, scale):
+    for count, classes in ((1, 2), (9, 3), (400, 10), (3000, 100)):
+        logits, labels = answers(count, classes, seed=bins, scale=scale)
+        probabilities = logits.double().softmax(1).clamp(max=BELOW_ONE)
+        expected = torchmetrics_error(probabilities, labels, bins)
+        assert calibration_error(logits, labels, bins=bins, seed=0).value == expected
+
+
+@pytest.mark.parametrize("bins", [2, 5, 10, 15])
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_upper_one(bins):
+    edges = torch.linspace(0, 1, bins + 1)[:-1]
+    beside = torch.cat(
+        [edges, edges + 0.4 / bins, edges[1:] - 0.4 / bins]
+    )  # so that it matters where edges go
+    hits = torch.arange(len(beside)).remainder(3).eq(0).float()
+    probabilities = torch.stack([beside, torch.zeros_like(beside)], dim=1)  # class 0 is the answer
+    found = binned_error(beside, hits, bins)
+    assert found == torchmetrics_error(probabilities, 1 - hits.long(), bins)
+    above = binned_error(torch.cat([edges + 1e-5, beside[bins:]]), hits, bins)
+    below = binned_error(torch.cat([edges[:1], edges[1:] - 1e-5, beside[bins:]]), hits, bins)
+    assert found == pytest.approx(above, abs=2e-5)
+    assert abs(found - below) > 1e-3
+
+
+def test_an_answer_that_is_no_number_has_no_calibration_error():
+    logits, labels = answers(20)
+    logits[3] = math.nan
+    assert math.isnan(calibration_error(logits, labels, bins=5, seed=0).value)
 
 
 def test_calibration_error_of_saturated_confidences_shares_the_last_bin():
