@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from fusionscope.correlation import correlations
 from fusionscope.measurement import NOT_CENSORED
 
 ALL_MODELS = "all_models"  # correlations over all models of an experiment, one stratum a model
@@ -68,6 +67,8 @@ def correlation_table(
 
 def correlation_rows(points: pd.DataFrame, model: str) -> list[dict]:
     """Three rows for each metric of `points`, which carry `target`; strata are experiment and model."""
+    from fusionscope.correlation import correlations  # here: SciPy's statistics are slow to import
+
     rows = []
     for (space, metric), group in points.groupby(["space", "metric"], sort=False):
         strata = group.experiment + "/" + group.model
