@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from alignment_cases import ROUNDING, coverage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import nn
 from torchvision import models
 from torchvision.models.convnext import CNBlockConfig
@@ -22,6 +24,7 @@ from fusionscope.alignment import (
     move,
     rows_of,
     see_blocks,
+    smallest_tied,
 )
 from fusionscope.errors import InputError
 from fusionscope.graph import trace
@@ -408,3 +411,46 @@ class FrozenMiddle(nn.Module):
 def test_different_widths_of_what_cannot_move_are_refused():
     with pytest.raises(InputError, match="channels of one cannot move"):
         check_same_groups(alignment_groups(FrozenMiddle(4)), alignment_groups(FrozenMiddle(8)))
+
+
+class Counts(nn.Module):
+    """Its graph is of the first call; the next answers otherwise, by a constant that no graph sees."""
+
+    def __init__(self, step: float, shape_of: str):
+        super().__init__()
+        self.head, self.step, self.shape_of, self.calls = nn.Linear(3, 10), step, shape_of, 0
+        self.input_shape = (3, 8, 8)
+
+    def forward(self, x):
+        self.calls += 1
+        answer = self.head(x.mean((2, 3))) * (1 + self.step * self.calls)
+        if self.shape_of == "two tensors":
+            return answer, {"again": answer}
+        return answer.repeat(1, self.calls) if self.shape_of == "as many as calls" else answer
+
+
+@pytest.mark.parametrize("shape_of", ["one tensor", "two tensors"])
+def test_a_graph_that_computes_another_function_is_refused(shape_of):
+    alignment_groups(Counts(1e-5, shape_of))  # rounding, in whatever precision
+    with pytest.raises(InputError, match="does not see all that this network does"):
+        alignment_groups(Counts(1e-1, shape_of))
+
+
+def test_a_graph_whose_output_has_another_shape_is_refused():
+    with pytest.raises(InputError, match="does not see all that this network does"):
+        alignment_groups(Counts(0.0, "as many as calls"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_what_is_tied_has_the_smallest_number_among_it(count, share):
+    random = np.random.default_rng(count)
+    chain = random.permutation(count)
+    cut = random.random(count - 1) < share / 3
+    ties = np.stack([chain[:-1][~cut], chain[1:][~cut]])  # long chains, which take the most rounds
+    pairs = random.integers(0, count, (2, round(share * count)))
+    for edges in (np.empty((2, 0), np.int64), pairs, ties, np.concatenate([pairs, ties], axis=1)):
+        graph = coo_matrix((np.ones(edges.shape[1]), edges), shape=(count, count))
+        _, component = connected_components(graph, directed=False)
+        expected = [np.flatnonzero(component == component[number])[0] for number in range(count)]
+        assert smallest_tied(edges, count).tolist() == expected

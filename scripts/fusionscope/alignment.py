@@ -159,17 +159,26 @@ def components(found: Labelling) -> np.ndarray:
 
     Anchors are negative numbers, so that they index the end of the array as they are.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     count = found.neurons + len(found.anchors)
     pairs = [np.stack(tie) % count for tie in found.ties]
-    one, other = np.concatenate([np.empty((2, 0), np.int64), *pairs], axis=1)
-    edges = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    _, component = connected_components(edges, directed=False)
-    first = np.full(component.max(initial=-1) + 1, count)
-    np.minimum.at(first, component, np.arange(count))
-    return first[component]
+    return smallest_tied(np.concatenate([np.empty((2, 0), np.int64), *pairs], axis=1), count)
+
+
+def smallest_tied(pairs: np.ndarray, count: int) -> np.ndarray:
+    """For each of `count` numbers the smallest that `pairs` (2, n) tie it to, directly or over others.
+
+    Each number points to a smaller one tied to it, until all point to the smallest. (SciPy's connected
+    components are the same, but slow to import.)
+    """
+    first = np.arange(count)
+    while True:
+        before = first.copy()
+        roots = first[pairs]
+        for end in roots:
+            np.minimum.at(first, end, roots.min(0))
+        first = first[first]
+        if np.array_equal(first, before):
+            return first
 
 
 def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[int, str]:
