@@ -12,6 +12,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
+RECORDER = Path(__file__).parent / "recorder"
 CODE = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "envs", "profiles")
 
 TINY = {
@@ -104,14 +105,14 @@ class Workflow:
             start_new_session=True,
         )
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        process = self.start(*arguments)
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        process = self.start(*arguments, **environment)
         output, errors = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
-    def run(self, *arguments: str, cores: int = 2) -> str:
+    def run(self, *arguments: str, cores: int = 2, **environment: str) -> str:
         """Run it; what it printed. Fails if the run does."""
-        done = self.snakemake("--cores", str(cores), *arguments)
+        done = self.snakemake("--cores", str(cores), *arguments, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -155,7 +156,9 @@ def finished_run(tmp_path_factory, worker_id) -> Workflow:
     folder, ended = shared / "finished_run", shared / "finished_run_ended"
     with FileLock(shared / "finished_run.lock"):
         if not ended.exists():
-            Workflow.fresh(folder, TINY).run()
+            modules = shared / "finished_run_modules"  # what each job imported, for test_start_up.py
+            modules.mkdir(exist_ok=True)
+            Workflow.fresh(folder, TINY).run(PYTHONPATH=str(RECORDER), RECORD_MODULES=str(modules))
             ended.touch()
     return Workflow(folder, TINY)
 
