@@ -52,7 +52,7 @@ def imported_packages(script: str) -> set[str]:
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         names = re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
         packages |= {PACKAGE_OF.get(name, name) for name in names}
-    return packages & set(pins(PROJECT["dependencies"]))
+    return packages & set(pins(PROJECT["dependencies"] + DEVELOPMENT))
 
 
 def test_conda_files_hold_all_that_the_scripts_import():
