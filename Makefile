@@ -6,16 +6,20 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: results test test-slow lint report lock
+.PHONY: results test test-slow test-slurm lint report lock
 
 results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest -n auto -m "not slow and not default_run" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow and not default_run and not slurm" $(ARGS)
 
 test-slow: $(READY)
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m "slow and not slurm" $(ARGS)
+
+# Where SLURM is running: tests/workflow/test_slurm.py says what it needs.
+test-slurm: $(READY)
+	$(BIN)/pytest -m slurm -rs $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

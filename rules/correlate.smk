@@ -10,7 +10,6 @@ rule correlate:
         "logs/correlate/{experiment}.log",
     benchmark:
         "logs/benchmarks/correlate/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -34,7 +33,6 @@ rule correlate_pooled:
         "logs/correlate_pooled.log",
     benchmark:
         "logs/benchmarks/correlate_pooled.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1

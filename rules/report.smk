@@ -59,7 +59,6 @@ rule summarise:
         "logs/summarise/{experiment}.log",
     benchmark:
         "logs/benchmarks/summarise/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -88,7 +87,6 @@ rule plot_learning_curves:
         "logs/plot_learning_curves/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_learning_curves/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -116,7 +114,6 @@ rule plot_accuracy:
         "logs/plot_accuracy/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_accuracy/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -144,7 +141,6 @@ rule plot_metrics_against_accuracy:
         "logs/plot_metrics_against_accuracy/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_metrics_against_accuracy/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -173,7 +169,6 @@ rule plot_spectral_density:
         "logs/plot_spectral_density/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_spectral_density/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -202,7 +197,6 @@ rule plot_connectivity:
         "logs/plot_connectivity/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_connectivity/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -230,7 +224,6 @@ rule plot_similarity:
         "logs/plot_similarity/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_similarity/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -258,7 +251,6 @@ rule plot_correlation:
         "logs/plot_correlation/{experiment}.log",
     benchmark:
         "logs/benchmarks/plot_correlation/{experiment}.tsv"
-    localrule: True
     conda:
         "../envs/tables.yaml"
     threads: 1

@@ -71,6 +71,8 @@ TINY = {
 class Workflow:
     """A folder with the workflow's code and a configuration of its own, laid over config.yaml."""
 
+    program = ("-m", "snakemake")  # what Python runs
+
     def __init__(self, folder: Path, settings: dict):
         self.folder = folder
         self.settings = settings
@@ -93,7 +95,7 @@ class Workflow:
         """Start it, in a process group of its own; what it prints goes to a pipe."""
         mine = self.folder / "mine.yaml"
         mine.write_text(yaml.safe_dump(self.settings, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments]
+        command = [sys.executable, *self.program, "--configfile", "mine.yaml", *arguments]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
         return subprocess.Popen(
             command,
