@@ -8,6 +8,7 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/watch.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/fuse.smk"

@@ -6,35 +6,20 @@ Reads what Snakemake's benchmarks and the jobs' own logs left under logs/. Wall 
 of its process; its work is what remains after the interpreter has started and the imports are done.
 """
 
-import re
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-LOGS = Path("logs")
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-
-def jobs() -> pd.DataFrame:
-    """One row a job: rule, wall seconds, seconds of work, peak memory in MB."""
-    rows = []
-    for benchmark in sorted(LOGS.glob("benchmarks/**/*.tsv")):
-        name = benchmark.relative_to(LOGS / "benchmarks").with_suffix(".log")
-        work = re.search(r"work took ([\d.]+) s", (LOGS / name).read_text())
-        measured = pd.read_csv(benchmark, sep="\t").iloc[0]
-        # jobs shorter than Snakemake's sampling interval have no memory reading
-        memory = pd.to_numeric(measured.max_rss, errors="coerce")
-        rows.append((name.parts[0].removesuffix(".log"), measured.s, float(work[1]), memory))
-    return pd.DataFrame(rows, columns=["rule", "wall", "work", "memory"])
+from fusionscope.provenance import timed_jobs, times_by_rule
 
 
 def main() -> None:
-    table = jobs()
-    by_rule = table.groupby("rule").agg(
-        jobs=("wall", "size"), wall=("wall", "sum"), work=("work", "sum"), peak_mb=("memory", "max")
-    )
-    by_rule.insert(3, "start_up", by_rule.wall - by_rule.work)
-    total = by_rule.drop(columns="peak_mb").sum().rename("total")
-    by_rule = pd.concat([by_rule.sort_values("wall", ascending=False), total.to_frame().T])
+    by_rule = pd.DataFrame.from_dict(times_by_rule(timed_jobs("logs")), orient="index")
+    total = by_rule.drop(columns="peak_memory_mb").sum().rename("total")
+    by_rule = pd.concat([by_rule, total.to_frame().T])
     by_rule["jobs"] = by_rule.jobs.astype(int)
     print("seconds, summed over jobs; jobs run side by side on the machine's cores")
     print(by_rule.round(1).to_string(na_rep=""))

@@ -1,0 +1,46 @@
+# Watching: one line that tells how far the run is, and a record of it when it has ended.
+import shlex
+from datetime import datetime, timezone
+
+from fusionscope import provenance
+from progress import Progress
+
+RECORD = "results/run.json"
+LOGS = Path(workflow.storage_settings.default_storage_prefix or "", "logs")
+STARTED = datetime.now(timezone.utc)
+PROGRESS = Progress(LOGS)
+
+if workflow.is_main_process and not workflow.dryrun:
+    logger.addHandler(PROGRESS)
+
+
+def record_run(state, snakemake_log):
+    """Write down what ran, with what, where, and what it took. No reason for a run to fail."""
+    if workflow.touch:
+        return
+    try:
+        record = {
+            "state": state,
+            "started": STARTED.isoformat(timespec="seconds"),
+            "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": shlex.join(["snakemake", *sys.argv[1:]]),
+            "experiments": list(EXPERIMENTS),
+            "jobs": {"planned": PROGRESS.total, "done": PROGRESS.done},
+            "git": provenance.git_state(workflow.basedir),
+            "python": sys.version.split()[0],
+            "packages": provenance.versions(),
+            "hardware": provenance.hardware(),
+            "snakemake_log": [os.path.relpath(path) for path in snakemake_log],
+            "rules": provenance.times_by_rule(provenance.timed_jobs(LOGS)),
+        }
+        provenance.write_record(RECORD, record)
+    except Exception as error:
+        logger.warning(f"{RECORD} could not be written: {error}")
+
+
+onsuccess:
+    record_run("succeeded", log)
+
+
+onerror:
+    record_run("failed", log)
