@@ -3,6 +3,8 @@
 import csv
 import io
 import itertools
+import json
+import platform
 import re
 from datetime import datetime
 
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from .conftest import Workflow
+from .conftest import ROOT, Workflow
 
 MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
 
@@ -99,6 +101,58 @@ def test_jobs_use_the_threads_they_declare(finished_run):
     logs = [path.read_text() for path in (finished_run.folder / "logs").rglob("measure_*/*.log")]
     assert len(logs) == 24 + 4
     assert all("computing on" in log and "with 1 thread(s)" in log for log in logs)
+
+
+def test_run_json_tells_what_ran_with_what_and_what_it_took(finished_run):
+    record = json.loads((finished_run.folder / "results/run.json").read_text())
+    assert record["state"] == "succeeded"
+    assert datetime.fromisoformat(record["started"]) < datetime.fromisoformat(record["ended"])
+    assert "--configfile mine.yaml" in record["command"]
+    assert record["experiments"] == ["tiny"]
+    assert record["git"] == {"commit": None, "dirty": None}  # a copy outside git
+    assert record["python"] == platform.python_version()
+    assert record["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert (finished_run.folder / record["snakemake_log"][0]).is_file()
+    once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise"}
+    once |= {path.stem for path in (ROOT / "scripts").glob("plot_*.py")}
+    expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4}
+    expected |= {f"measure_{space}": 8 for space in ("input", "parameter", "prediction")}
+    assert {rule: times["jobs"] for rule, times in record["rules"].items()} == expected
+    jobs = sum(expected.values()) + 1  # and `all`
+    assert record["jobs"] == {"planned": jobs, "done": jobs}
+    for times in record["rules"].values():
+        assert times["wall_seconds"] > 0
+        assert 0 <= times["work_seconds"] <= times["wall_seconds"]
+    assert record["rules"]["train"]["peak_memory_mb"] > 100
+
+
+def test_run_json_tells_of_a_run_that_failed_and_a_dry_run_writes_none(fresh):
+    fresh.planned()
+    assert not (fresh.folder / "results").exists()
+    fresh.append("scripts/prepare_data.py", 'raise ValueError("as this test wants it")\n')
+    assert "as this test wants it" in fresh.refused("data/digits.npz")
+    record = json.loads((fresh.folder / "results/run.json").read_text())
+    assert record["state"] == "failed"
+    assert record["jobs"] == {"planned": 1, "done": 0}
+
+
+def test_a_run_that_cannot_write_run_json_says_so_and_succeeds(fresh):
+    (fresh.folder / "results").write_text("a file where the folder should be")
+    assert "results/run.json could not be written" in fresh.run("data/digits.npz")
+
+
+def test_a_run_tells_jobs_done_running_waiting_and_the_time_left(finished_run):
+    (log,) = (finished_run.folder / ".snakemake/log").iterdir()
+    pattern = r"^(\d+) of (\d+) jobs done, (\d+) running, (\d+) waiting(, about \d.* left)?$"
+    lines = re.findall(pattern, log.read_text(), re.MULTILINE)
+    assert len(lines) > 20
+    assert all(
+        int(done) + int(running) + int(waiting) == int(total) for done, total, running, waiting, _ in lines
+    )
+    assert [int(done) for done, *_ in lines] == sorted(int(done) for done, *_ in lines)
+    assert {int(running) for _, _, running, *_ in lines} == {1, 2}  # on two cores
+    assert lines[0][:4] == ("0", lines[0][1], "1", str(int(lines[0][1]) - 1))
+    assert all(estimate for *_, estimate in lines[1:])
 
 
 def working_time(log: str) -> tuple[datetime, datetime]:
