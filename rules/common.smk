@@ -1,6 +1,5 @@
 # Reads and checks the configuration, and says which files belong to which experiment.
 import hashlib
-import os
 import re
 import sys
 from functools import cache
@@ -149,6 +148,11 @@ def record_file(model):
     return f"{model}_learning_curve.csv" if model in PARENTS else f"{model}_alignment.csv"
 
 
+def is_there(path):
+    """Whether a file is where results are kept: in the storage that Snakemake was given, else here."""
+    return exists(path)
+
+
 @cache
 def foreign_files(experiment):
     """Weights in the experiment's folders that were not made by the workflow."""
@@ -156,7 +160,7 @@ def foreign_files(experiment):
     records |= {f"{parent}_initial_weights.pth": record_file(parent) for parent in parents_in(experiment)}
     records |= {f"{fusion}_aligned.pth": record_file(fusion) for fusion in EXPERIMENTS[experiment]["fusions"]}
     folders = [FOLDER.format(experiment=experiment, seed=s) for s in EXPERIMENTS[experiment]["seeds"]]
-    return [f"{folder}/{name}" for folder in folders for name in foreign_weights(Path(folder), records)]
+    return [f"{folder}/{name}" for folder in folders for name in foreign_weights(folder, records, is_there)]
 
 
 def check_weights_in_place():
@@ -174,7 +178,7 @@ def check_weights_in_place():
             path
             for seed in experiment["seeds"]
             for path in (weights_file(name, seed, parent) for parent in parents_in(name))
-            if not os.path.exists(path)
+            if not is_there(path)
         ]
         if missing:
             more = f" and {len(missing) - LONG_LIST} more" if len(missing) > LONG_LIST else ""
@@ -184,7 +188,19 @@ def check_weights_in_place():
             )
 
 
-check_weights_in_place()
+if workflow.is_main_process:  # for jobs of a cluster it has been done, and asking a storage takes its time
+    check_weights_in_place()
+
+
+# Looked for once: functions of wildcards cannot ask a storage.
+BROUGHT_INITIAL_WEIGHTS = {
+    path
+    for name in EXPERIMENTS
+    if name not in TRAINED
+    for seed in EXPERIMENTS[name]["seeds"]
+    for path in (weights_file(name, seed, f"{parent}_initial_weights") for parent in parents_in(name))
+    if is_there(path)
+}
 
 
 def data_file(wildcards):
@@ -211,7 +227,7 @@ def measurement_files(experiment):
 def connectivity_files(experiment, name):
     """One file for each seed and child that was made here: of others nobody knows the aligned parents."""
     settings = EXPERIMENTS[experiment]
-    brought = foreign_files(experiment)
+    brought = [] if experiment in TRAINED else foreign_files(experiment)
     return [
         f"results/{experiment}/seed{seed}/{fusion}/{name}"
         for seed in settings["seeds"]
@@ -312,7 +328,7 @@ def origins_of(wildcards):
         width = widths[PARENTS.index(reference_of(wildcards.experiment, wildcards.model))]
         return [path for path, other in zip(parents_of(wildcards), widths, strict=True) if other == width]
     initial = weights_file(wildcards.experiment, wildcards.seed, f"{wildcards.model}_initial_weights")
-    return [initial] if wildcards.experiment in TRAINED or os.path.exists(initial) else []
+    return [initial] if wildcards.experiment in TRAINED or initial in BROUGHT_INITIAL_WEIGHTS else []
 
 
 def batch_size_of(wildcards):

@@ -1,4 +1,5 @@
 # Watching: one line that tells how far the run is, and a record of it when it has ended.
+import os
 import shlex
 from datetime import datetime, timezone
 

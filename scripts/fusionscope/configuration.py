@@ -1,8 +1,7 @@
 """From config.yaml to one plain dictionary per experiment, with every mistake named in one sentence."""
 
 import difflib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from fusionscope.defaults import DEFAULT_REFERENCE
 from fusionscope.errors import InputError
@@ -211,13 +210,13 @@ def plain(value: object) -> object:
     return value
 
 
-def foreign_weights(folder: Path, recorded: Mapping[str, str]) -> list[str]:
-    """File names in `folder` that were not written by the workflow.
+def foreign_weights(folder: str, recorded: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
+    """File names in `folder` that were not written by the workflow; `exists` looks where results are kept.
 
     `recorded` maps each file of weights that the workflow writes to the record it writes before it.
     """
     return [
         weights
         for weights, record in recorded.items()
-        if (folder / weights).exists() and not (folder / record).exists()
+        if exists(f"{folder}/{weights}") and not exists(f"{folder}/{record}")
     ]
