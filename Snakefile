@@ -7,6 +7,10 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+# Built from envs/fusionscope.def; for --sdm apptainer only.
+container: "envs/fusionscope.sif"
+
+
 include: "rules/common.smk"
 include: "rules/watch.smk"
 include: "rules/data.smk"

@@ -1,6 +1,7 @@
 """What pages and environment files say agrees with the code."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -39,6 +40,66 @@ def test_conda_files_hold_the_same_pins_as_the_lock(name):
     lock = locked()
     for package, version in pins(pip["pip"]).items():
         assert lock[package] == version
+
+
+DOCKERFILE = (ROOT / "envs/Dockerfile").read_text()
+APPTAINER = (ROOT / "envs/fusionscope.def").read_text()
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """Keyword and arguments of each instruction; continued lines are joined, comments left out."""
+    lines = re.sub(r"^#.*\n", "", dockerfile, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+    return [tuple(line.split(maxsplit=1)) for line in lines if line]
+
+
+def sections(definition: str) -> dict[str, str]:
+    """An Apptainer definition's header (under "") and sections by name, without comments."""
+    text = re.sub(r"^ *#.*\n", "", definition, flags=re.MULTILINE)
+    header, *named = re.split(r"^%(\w+)\n", text, flags=re.MULTILINE)
+    return {"": header} | dict(zip(named[::2], named[1::2], strict=True))
+
+
+def commands(script: str) -> list[str]:
+    return [" ".join(command.split()) for command in re.split(r"&&|\n", script) if command.strip()]
+
+
+def test_both_container_recipes_install_the_lock_on_the_python_of_the_conda_files():
+    environment = yaml.safe_load((ROOT / "envs/compute.yaml").read_text())
+    python = environment["dependencies"][0].removeprefix("python =")
+    assert PROJECT["requires-python"] == f">={python}"
+    docker, apptainer = instructions(DOCKERFILE), sections(APPTAINER)
+    assert docker[0] == ("FROM", f"python:{python}-slim")
+    assert apptainer[""].split() == ["Bootstrap:", "docker", "From:", f"python:{python}-slim"]
+    lock = "/opt/fusionscope/requirements.lock"
+    assert ("COPY", f"requirements.lock {lock}") in docker  # the context is envs/
+    assert apptainer["files"].split() == ["envs/requirements.lock", lock]
+    ran = [command for keyword, script in docker if keyword == "RUN" for command in commands(script)]
+    assert ran == commands(apptainer["post"])
+    assert ran[-1] == f"pip install --no-cache-dir --requirement {lock}"
+
+
+def test_container_recipes_have_only_parts_that_docker_and_apptainer_know():
+    assert {keyword for keyword, _ in instructions(DOCKERFILE)} == {
+        "FROM",
+        "RUN",
+        "COPY",
+        "ENV",
+        "WORKDIR",
+        "CMD",
+    }
+    assert set(sections(APPTAINER)) == {"", "files", "post", "environment", "runscript"}
+    for name in ("post", "environment", "runscript"):
+        subprocess.run(["sh", "-n", "-c", sections(APPTAINER)[name]], check=True)
+
+
+def test_readme_and_snakefile_name_the_images_that_the_recipes_make():
+    for command in ("docker build -t fusionscope -f envs/Dockerfile envs", "docker run --rm"):
+        assert command in DOCKERFILE
+        assert command in README
+    build = "apptainer build envs/fusionscope.sif envs/fusionscope.def"
+    assert build in APPTAINER
+    assert build in README
+    assert 'container: "envs/fusionscope.sif"' in (ROOT / "Snakefile").read_text()
 
 
 PACKAGE_OF = {"curvlinops": "curvlinops-for-pytorch", "ot": "pot", "sklearn": "scikit-learn"}
