@@ -27,7 +27,6 @@ PACKAGES = (
     "scikit-learn",
     "pot",
     "curvlinops-for-pytorch",
-    "torchmetrics",
     "tqdm",
     "filelock",
     "snakemake-executor-plugin-slurm",
