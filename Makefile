@@ -15,7 +15,7 @@ test: $(READY)
 	$(BIN)/pytest -n auto -m "not slow and not default_run and not slurm" $(ARGS)
 
 test-slow: $(READY)
-	$(BIN)/pytest -m "slow and not slurm" $(ARGS)
+	$(BIN)/pytest -n auto -m "slow and not slurm" $(ARGS)
 
 # Where SLURM is running: tests/workflow/test_slurm.py says what it needs.
 test-slurm: $(READY)
