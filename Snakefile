@@ -24,4 +24,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        all_results(),
+        all_results,

@@ -227,12 +227,14 @@ def measurement_files(experiment):
 def connectivity_files(experiment, name):
     """One file for each seed and child that was made here: of others nobody knows the aligned parents."""
     settings = EXPERIMENTS[experiment]
+    if "connectivity" not in settings["spaces"]:
+        return []
     brought = [] if experiment in TRAINED else foreign_files(experiment)
     return [
         f"results/{experiment}/seed{seed}/{fusion}/{name}"
         for seed in settings["seeds"]
         for fusion in settings["fusions"]
-        if "connectivity" in settings["spaces"] and weights_file(experiment, seed, fusion) not in brought
+        if weights_file(experiment, seed, fusion) not in brought
     ]
 
 
@@ -256,6 +258,10 @@ def repair_images_of(wildcards):
 
 def measurements_of(wildcards):
     return measurement_files(wildcards.experiment)
+
+
+def correlated_measurements(wildcards):
+    return [path for experiment in correlated() for path in measurement_files(experiment)]
 
 
 def all_measurements(wildcards):
@@ -382,7 +388,7 @@ def results_of(experiment):
     return [f"{folder}/{name}" for name in (*tables, *plots)]
 
 
-def all_results():
+def all_results(wildcards):
     files = [path for experiment in EXPERIMENTS for path in results_of(experiment)]
     if len(correlated()) > 1:
         files.append("results/correlation_space.csv")

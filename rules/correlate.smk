@@ -26,7 +26,7 @@ rule correlate:
 
 rule correlate_pooled:
     input:
-        [path for name in correlated() for path in measurement_files(name)],
+        correlated_measurements,
     output:
         "results/correlation_space.csv",
     log:

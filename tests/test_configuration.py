@@ -1,11 +1,12 @@
 """From config.yaml to experiments: defaults, recipes, names; every mistake has its sentence."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fusionscope.configuration import check_schema, plain, resolve_experiments, seed_list
+from fusionscope.configuration import check_schema, foreign_weights, plain, resolve_experiments, seed_list
 from fusionscope.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -308,3 +309,13 @@ def test_each_parent_has_a_width_where_the_architecture_has_any(config, settings
 def test_pictures_are_32_pixels_wide_unless_told_otherwise(config):
     assert changed(config)["input_size"] == 32
     assert changed(config, input_size=64)["input_size"] == 64
+
+
+def test_weights_without_the_record_that_the_workflow_writes_before_them_are_foreign(tmp_path):
+    recorded = {"parent_1.pth": "parent_1_learning_curve.csv", "naive_fused.pth": "naive_fused_alignment.csv"}
+    assert foreign_weights(tmp_path / "not_there_yet", recorded, os.path.exists) == []
+    for name in ("parent_1.pth", "parent_1_learning_curve.csv", "naive_fused.pth", "unrelated.pth"):
+        (tmp_path / name).touch()
+    assert foreign_weights(tmp_path, recorded, os.path.exists) == ["naive_fused.pth"]
+    (tmp_path / "naive_fused_alignment.csv").touch()
+    assert foreign_weights(tmp_path, recorded, os.path.exists) == []

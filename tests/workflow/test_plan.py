@@ -71,3 +71,47 @@ def test_parents_of_an_experiment_may_differ_in_number_and_width(fresh):
     assert planned["train"] == 3 + 2
     assert planned["fuse"] == 1 + 2
     assert planned["measure_input"] == 4 + 4
+
+
+def test_jobs_grow_with_experiments_seeds_and_models_and_tables_with_experiments(fresh):
+    names = ["one", "two", "three"]
+    fusions = ["naive_fused", "geometric_fused", "activations_fused", "weight_matching_fused"]
+    each = dict(TINY["experiments"]["tiny"], seeds=4, fusions=fusions, spaces={"connectivity": False})
+    fresh.settings |= {"run": names, "experiments": {name: dict(each) for name in names}}
+    measured = {f"measure_{space}": 3 * 4 * (2 + 4) for space in ("input", "parameter", "prediction")}
+    assert fresh.planned() == measured | {
+        "prepare_data": 1,
+        "train": 3 * 4 * 2,
+        "fuse": 3 * 4 * 4,
+        "correlate": 3,
+        "correlate_pooled": 1,
+        "collect_measurements": 1,
+        "collect_results": 3,
+        "summarise": 3,
+        "plot_learning_curves": 3,
+        "plot_accuracy": 3,
+        "plot_metrics_against_accuracy": 3,
+        "plot_spectral_density": 3,
+        "plot_correlation": 3,
+    }
+
+
+def test_an_experiment_added_to_the_run_is_planned_beside_the_others(fresh):
+    """Nothing of the configuration before is remembered."""
+    before = fresh.planned()
+    fresh.settings["experiments"]["other"] = dict(TINY["experiments"]["tiny"], seeds=1)
+    fresh.settings["run"] = ["tiny", "other"]
+    planned = fresh.planned()
+    assert planned["train"] == before["train"] + 2
+    assert planned["prepare_data"] == planned["correlate_pooled"] == 1
+    fresh.settings["run"] = ["tiny"]
+    assert fresh.planned() == before
+
+
+def test_weights_that_would_be_overwritten_are_looked_for_once_a_run_and_not_by_its_jobs(fresh):
+    folder = fresh.folder / "experiments/tiny/tiny_seed1"
+    folder.mkdir(parents=True)
+    (folder / "parent_1.pth").write_bytes(b"brought by somebody")
+    assert "was not made by this workflow" in fresh.refused("-n")
+    job = ["--target-jobs", "prepare_data:dataset=digits", "--allowed-rules", "prepare_data", "--force"]
+    assert fresh.planned("--mode", "remote", "--nolock", *job) == {"prepare_data": 1}
