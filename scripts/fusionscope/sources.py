@@ -41,14 +41,14 @@ def closure_hashes(files: Iterable[Path], root: Path) -> dict[str, str]:
         path = waiting.pop()
         name = ".".join(module_parts(path, root))
         if name not in found:
-            found[name], imports = read_module(path, root)
-            waiting.extend(file for module in imports for file in module_files(root, module))
+            found[name], imported = read_module(path, root)
+            waiting.extend(imported)
     return dict(sorted(found.items()))
 
 
 @cache
-def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's meaning and the dotted names it imports, at the top or inside functions."""
+def read_module(path: Path, root: Path) -> tuple[str, list[Path]]:
+    """The hash of a module's meaning, and the files of `root` it imports, at the top or inside functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = path.parent.relative_to(root).parts
     imports: list[str] = []
@@ -61,7 +61,8 @@ def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
             parts = [*base, *([node.module] if node.module else [])]
             imports.extend(".".join([*parts, *name]) for name in ((), *([a.name] for a in node.names)))
         drop_docstring(node)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH], tuple(filter(None, imports))
+    files = [file for module in filter(None, imports) for file in module_files(root, module)]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH], files
 
 
 def drop_docstring(node: ast.AST) -> None:
