@@ -1,12 +1,8 @@
 """Random streams named by what they are for, so that adding one changes no other."""
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 
 def seed_for(*role: str | int) -> int:
@@ -17,6 +13,4 @@ def seed_for(*role: str | int) -> int:
 
 def generator(*role: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator of its own for `role`; independent of torch's global state."""
-    import torch  # here: its import is slow, and preparing data does without
-
     return torch.Generator(device).manual_seed(seed_for(*role))

@@ -42,7 +42,7 @@ USED = {
     "plot_metrics_against_accuracy": PLOTS,
     "plot_similarity": PLOTS,
     "plot_spectral_density": PLOTS,
-    "prepare_data": {"sklearn"} | STATISTICS,  # which scikit-learn imports
+    "prepare_data": {"torch", "sklearn"} | STATISTICS,  # which scikit-learn imports
     "summarise": TABLES | {"jinja2"},
     "train": {"torch"} | COMPILER,
 }
