@@ -31,7 +31,6 @@ PACKAGES = (
     "filelock",
     "snakemake-executor-plugin-slurm",
     "snakemake-storage-plugin-fs",
-    "snakemake-logger-plugin-rich",
 )
 
 
