@@ -170,6 +170,12 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
+def two_nodes(cluster):
+    if slurm("sinfo", "--noheader", "--Node", "--format=%G").split() != ["gpu:1", "gpu:1"]:
+        pytest.skip("this SLURM does not have two nodes with one GPU each")
+
+
+@pytest.fixture(scope="module")
 def fresh_copy(tmp_path_factory):
     """Makes workflows before their first run: one seed, one fusion."""
 
@@ -228,7 +234,7 @@ class Interrupted:
 
 
 @pytest.fixture(scope="module")
-def interrupted_run(overtime_run, fresh_copy) -> Interrupted:
+def interrupted_run(two_nodes, overtime_run, fresh_copy) -> Interrupted:
     """Two trainings on two nodes: one job is cancelled, the node of the other crashes and comes back."""
     run = SlurmRun.of(fresh_copy())
     results = [prediction(parent) for parent in (1, 2)]
@@ -290,9 +296,7 @@ def test_a_group_takes_turns_on_one_gpu_and_asks_for_the_time_of_all_its_jobs(ti
 
 
 @pytest.mark.slurm
-def test_two_nodes_with_a_gpu_each_run_two_gpu_jobs_at_once_and_never_three(tiny_run):
-    if slurm("sinfo", "--noheader", "--Node", "--format=%G").split() != ["gpu:1", "gpu:1"]:
-        pytest.skip("this SLURM does not have two nodes with one GPU each")
+def test_two_nodes_with_a_gpu_each_run_two_gpu_jobs_at_once_and_never_three(two_nodes, tiny_run):
     on_gpus = [job for job in tiny_run.jobs() if job.gpus]
     assert len(on_gpus) > 2
     assert at_once(on_gpus) == 2
