@@ -20,7 +20,7 @@ from fusionscope.sources import module_hashes, source_hashes
 if workflow.is_main_process:
     run_lock.clear_after_the_dead()
     if not workflow.dryrun:
-        run_lock.share()
+        run_lock.start_run(local=workflow.local_exec)
 
 SCHEMA = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 FOLDER = "experiments/{experiment}/{experiment}_seed{seed}"

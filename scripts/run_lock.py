@@ -2,7 +2,8 @@
 
 Snakemake's own lock outlives a run that was killed, and then asks for `snakemake --unlock`. Here the run and
 each of its jobs share a lock on one file as long as they live. Who gets that file for itself alone knows
-that nothing lives, and may clear away what the dead left.
+that nothing lives, and may clear away what the dead left. But for runs with jobs on other machines: those may
+still wait in a queue.
 """
 
 import fcntl
@@ -11,7 +12,18 @@ import shutil
 from pathlib import Path
 
 STATE = Path(".snakemake")
+ELSEWHERE = b"jobs on other machines"
 held = []  # open files: their locks end with the process
+
+
+def start_run(local):
+    """Say that a run lives, and whether all its jobs run on this machine."""
+    if not any((STATE / "locks").glob("*")):  # that of an earlier run goes on being its own
+        descriptor = open_lock_file()
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"" if local else ELSEWHERE)
+        os.close(descriptor)
+    share()
 
 
 def share():
@@ -30,7 +42,8 @@ def clear_after_the_dead():
     descriptor = open_lock_file()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(STATE / "locks", ignore_errors=True)
+        if os.read(descriptor, len(ELSEWHERE)) != ELSEWHERE:
+            shutil.rmtree(STATE / "locks", ignore_errors=True)
     except OSError:
         pass  # somebody lives, or one cannot know: Snakemake's lock stays
     finally:
