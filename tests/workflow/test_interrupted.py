@@ -51,25 +51,31 @@ def stamp(log: str, words: str) -> datetime:
     return datetime.strptime(re.search(rf"^(\S+ \S+) {words}", log, re.MULTILINE)[1], "%Y-%m-%d %H:%M:%S,%f")
 
 
+def kill_once(workflow: Workflow, pattern: str):
+    """Run it, and kill all of it once a file of that name is there."""
+    process = workflow.start("--cores", "2", "--until", "fuse")
+    until(lambda: list(workflow.folder.rglob(pattern)), pattern)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 def test_a_run_killed_as_a_whole_goes_on_and_ends_in_the_same_weights(fresh, tmp_path):
-    fresh.tiny["seeds"] = 1
+    """Amid the training of a parent, and amid the fine-tuning of a child."""
+    finetuned = {"method": "average", "finetune": {"epochs": 2 * LONG_ENOUGH, "learning_rate": 0.01}}
+    fresh.settings["fusions"] = {"finetuned": finetuned}
+    fresh.tiny.update(seeds=1, fusions=["naive_fused", "finetuned"])
     fresh.settings["training"]["tiny"].update(epochs=LONG_ENOUGH, schedule={"kind": "one_cycle"})
     unbroken = fresh.copy(tmp_path / "unbroken")
     unbroken.run("--until", "fuse")
 
-    process = fresh.start("--cores", "2", "--until", "fuse")
-    until(lambda: list(fresh.folder.rglob("*_last_epoch.pth")), "a first epoch")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    for _ in range(2):  # and once more, sooner after the start
-        process = fresh.start("--cores", "2", "--until", "fuse")
-        until(lambda: any("goes on" in path.read_text() for path in logs(fresh, "train")), "a resumed job")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    kill_once(fresh, "parent_?_last_epoch.pth")
+    kill_once(fresh, "finetuned_last_epoch.pth")
+    trained = "".join(path.read_text() for path in logs(fresh, "train"))
     fresh.run("--until", "fuse")  # no --unlock, no --rerun-incomplete
 
-    after = [re.search(r"goes on after epoch (\d+) of", path.read_text()) for path in logs(fresh, "train")]
-    assert any(after)
+    assert re.search(r" goes on after epoch \d+ of 20", trained)
+    fused = (fresh.folder / "logs/fuse/tiny_seed1_finetuned.log").read_text()
+    assert re.search(r"fine-tuning goes on after epoch \d+ of 40", fused)
     assert not list(fresh.folder.rglob("*_last_epoch.pth"))
     assert_same_weights(fresh, unbroken)
     assert {"train", "fuse"}.isdisjoint(fresh.planned())
