@@ -1,6 +1,5 @@
 """A training that was cut off goes on and ends in the very weights of an unbroken one."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -135,14 +134,19 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
     """SIGKILL, wherever it hits: amid a step, an evaluation, while the last epoch is written."""
 
     def start(folder):
+        """Returns when the training is about to begin."""
         folder.mkdir(exist_ok=True)
-        return subprocess.Popen([sys.executable, KILLED, folder], env=os.environ | {"OMP_NUM_THREADS": "1"})
+        begins = folder / "begins"
+        begins.unlink(missing_ok=True)
+        process = subprocess.Popen([sys.executable, KILLED, folder])
+        while not begins.exists() and process.poll() is None:
+            time.sleep(0.01)
+        return process
 
     unbroken = tmp_path / "unbroken"
-    began = time.monotonic()
-    assert start(unbroken).wait(timeout=300) == 0
+    process, began = start(unbroken), time.monotonic()
+    assert process.wait(timeout=300) == 0
     whole = time.monotonic() - began
-    began_training = float((unbroken / "imported").read_text())
     network = build(10, model_type="VGG11", width=0.125)
     expected = load_weights(unbroken / "weights.pth", network)
 
@@ -150,7 +154,7 @@ def test_ten_kills_at_random_moments_change_no_bit(tmp_path):
     broken = tmp_path / "broken"
     for _ in range(10):
         process = start(broken)
-        time.sleep(began_training + (whole - began_training) * torch.rand(1, generator=chance).item())
+        time.sleep(whole * torch.rand(1, generator=chance).item())
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 0)  # 0: it was through
