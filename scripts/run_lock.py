@@ -30,7 +30,7 @@ def share():
     """Say that this process lives. Where the file system knows no such locks, nothing is said."""
     descriptor = open_lock_file()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # waits for somebody who looks after the dead: a moment
     except OSError:
         os.close(descriptor)
     else:
