@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fusionscope.flatness import find_scales
 from fusionscope.images import Images
-from fusionscope.landscape import Landscape, farthest, flatten_parameters
+from fusionscope.landscape import Landscape, farthest, fastest_layout, flatten_parameters
 from fusionscope.networks import build
 
 
@@ -31,6 +31,21 @@ def bits(network: nn.Module) -> list[Tensor]:
     """Copies of parameters and buffers as whole numbers, which tell 0 from -0 and one NaN from another."""
     whole = {4: torch.int32, 8: torch.int64}
     return [t.detach().clone().view(whole[t.element_size()]) for t in network.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "width", "layout"),
+    [
+        ("VGG11", 0.0625, torch.channels_last),
+        ("RESNET18", 0.125, torch.channels_last),
+        ("RESNET18", 0.0625, torch.contiguous_format),  # a shortcut reads 4 channels, at stride 2
+    ],
+)
+def test_channels_lie_last_but_where_the_backward_pass_of_a_cpu_would_crash(model_type, width, layout):
+    network = build(3, model_type=model_type, width=width)
+    assert fastest_layout(network) == layout
+    network.to(memory_format=fastest_layout(network))
+    network(torch.randn(4, 3, 32, 32)).square().sum().backward()
 
 
 def own_labels(network: nn.Module, images: Images) -> Images:

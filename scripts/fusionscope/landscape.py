@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from fusionscope.images import Images
 
+FEWEST_CHANNELS = 8  # of a vector register: see `fastest_layout`
+
 
 def flatten_parameters(network: nn.Module, weights: dict[str, Tensor] | None = None) -> Tensor:
     """All trainable parameters as one vector (omega,); buffers such as batch norm's are not part.
@@ -18,6 +20,19 @@ def flatten_parameters(network: nn.Module, weights: dict[str, Tensor] | None = N
     parameters = dict(network.named_parameters())
     source = parameters if weights is None else weights
     return torch.cat([source[name].detach().flatten() for name in parameters])
+
+
+def fastest_layout(network: nn.Module) -> torch.memory_format:
+    """Channels last, in which a forward pass on a CPU is up to 1.7 times as fast; else channels first.
+
+    On processors without AVX-512, oneDNN (PyTorch 2.14) writes beyond its memory in the backward pass of a
+    strided pointwise convolution of fewer than 8 channels that lie last: jobs died by SIGSEGV.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and max(module.stride) > 1:
+            if module.in_channels // module.groups < FEWEST_CHANNELS:
+                return torch.contiguous_format
+    return torch.channels_last
 
 
 def farthest(w: Tensor, origins: Sequence[nn.Module]) -> nn.Module | None:
