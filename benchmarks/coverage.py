@@ -23,9 +23,16 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from fusionscope.alignment import Alignment, alignment_groups, make_map, move
+from fusionscope.alignment.groups import (
+    Alignment,
+    alignment_groups,
+)
+from fusionscope.alignment.labels import CLASS_OUTPUT
+from fusionscope.alignment.move import (
+    make_map,
+    move,
+)
 from fusionscope.errors import InputError
-from fusionscope.labels import CLASS_OUTPUT
 from fusionscope.weights import set_weights
 
 ROUNDING = 1e-10

@@ -13,7 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from fusionscope.provenance import timed_jobs, times_by_rule
+from machinery.provenance import timed_jobs, times_by_rule
 
 
 def main() -> None:

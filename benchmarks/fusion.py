@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from fusionscope.alignment import alignment_groups
-from fusionscope.fusion import fuse
+from fusionscope.alignment.groups import alignment_groups
+from fusionscope.fusion.fuse import fuse
+from fusionscope.fusion.transport import assignment
 from fusionscope.images import Images
-from fusionscope.networks import build
-from fusionscope.transport import assignment
+from fusionscope.networks.build import build
 
 MODEL_TYPES = ("VGG11_NOBIAS_NOBN", "RESNET18_NOBIAS_NOBN")  # the study's
 REPEATS = 3

@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from fusionscope import datasets  # noqa: E402
-from fusionscope.flatness import (  # noqa: E402
+from fusionscope.images import Images, load_images  # noqa: E402
+from fusionscope.measurement import NOT_CENSORED  # noqa: E402
+from fusionscope.measures.parameter.flatness import (  # noqa: E402
     EVEN_BOX,
     EVEN_NOISE,
     MAGNITUDE_BOX,
@@ -38,15 +40,13 @@ from fusionscope.flatness import (  # noqa: E402
     random_like,
     worst_drop,
 )
-from fusionscope.gauss_newton import gauss_newton_trace  # noqa: E402
-from fusionscope.hessian import hessian_operator, lanczos, measure_hessian, trace  # noqa: E402
-from fusionscope.images import Images, load_images  # noqa: E402
-from fusionscope.landscape import Landscape  # noqa: E402
-from fusionscope.measurement import NOT_CENSORED  # noqa: E402
-from fusionscope.networks import build, initialised  # noqa: E402
-from fusionscope.search import ALLOWED, Scale  # noqa: E402
+from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace  # noqa: E402
+from fusionscope.measures.parameter.hessian import hessian_operator, lanczos, measure_hessian, trace  # noqa: E402
+from fusionscope.measures.parameter.landscape import Landscape  # noqa: E402
+from fusionscope.measures.parameter.search import ALLOWED, Scale  # noqa: E402
+from fusionscope.networks.build import build, initialised  # noqa: E402
 from fusionscope.seeding import generator  # noqa: E402
-from fusionscope.training import train  # noqa: E402
+from fusionscope.training.train import train  # noqa: E402
 
 NETWORKS = {"vgg11": "VGG11_NOBIAS_NOBN", "resnet18": "RESNET18_NOBIAS_NOBN"}
 WIDTH, TRAIN_IMAGES, SAMPLE = 0.25, 12_800, 2048
@@ -322,7 +322,7 @@ def calibration(data_dir: str) -> str:
 
 
 def ours(landscape: Landscape, metric: str, seed: int, draws: int = OURS["draws"]) -> Scale:
-    from fusionscope import flatness, search
+    from fusionscope.measures.parameter import flatness, search
 
     right = landscape.right()
     limits = {"low": SCALE_RANGE[0], "high": SCALE_RANGE[1], "tolerance": OURS["tolerance"]}
@@ -674,7 +674,7 @@ def truths() -> str:
 def truths_of_searches() -> Iterator[tuple[str, str]]:
     from test_flatness import NOISES, Problem, ascents, noise_drops
 
-    from fusionscope.search import largest_mean_scale, largest_worst_scale
+    from fusionscope.measures.parameter.search import largest_mean_scale, largest_worst_scale
 
     problem, limits = Problem(), {"low": 1e-4, "high": 1e2}
     for kind, (size, deviation) in NOISES.items():
@@ -713,8 +713,8 @@ def truths_of_lipschitz() -> Iterator[tuple[str, str]]:
     from measure_cases import random_images, randomise
     from test_lipschitz import CONVOLUTIONS, dense_norm
 
-    from fusionscope.lipschitz import measure_input_space
-    from fusionscope.operator_norms import convolution_norm
+    from fusionscope.measures.input.lipschitz import measure_input_space
+    from fusionscope.measures.input.operator_norms import convolution_norm
 
     errors = []
     for number, (options, shape) in enumerate(CONVOLUTIONS.values()):

@@ -16,13 +16,19 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from fusionscope import datasets
-from fusionscope.alignment import alignment_groups, move
+from fusionscope.alignment.groups import (
+    alignment_groups,
+)
+from fusionscope.alignment.move import (
+    move,
+)
+from fusionscope.fusion.matching import Pair, match_neurons, permutation_map
 from fusionscope.images import Images
-from fusionscope.matching import Pair, match_neurons, permutation_map
-from fusionscope.networks import build, initialise
+from fusionscope.networks.build import build
+from fusionscope.networks.initialise import initialise
 from fusionscope.seeding import generator
-from fusionscope.training import train
+from fusionscope.training import datasets
+from fusionscope.training.train import train
 from fusionscope.weights import Weights
 
 NOISE = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)

@@ -11,11 +11,11 @@ from snakemake.utils import validate
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-import run_lock
-from fusionscope.configuration import check_schema, foreign_weights, plain, resolve_experiments
-from fusionscope.defaults import DEFAULT_IMAGES, DEFAULT_REFERENCE
+from machinery import run_lock
+from machinery.settings import check_schema, foreign_weights, plain, resolve_experiments
+from fusionscope.fusion.defaults import DEFAULT_IMAGES, DEFAULT_REFERENCE
 from fusionscope.errors import InputError
-from fusionscope.sources import module_hashes, source_hashes
+from machinery.code_hashes import module_hashes, source_hashes
 
 if workflow.is_main_process:
     run_lock.clear_after_the_dead()
@@ -25,7 +25,7 @@ if workflow.is_main_process:
 SCHEMA = Path(workflow.basedir) / "schemas" / "config.schema.yaml"
 FOLDER = "experiments/{experiment}/{experiment}_seed{seed}"
 # Where and when a job runs, not what it computes: no result depends on these modules.
-CHANGE_NO_RESULT = {"run_lock", "fusionscope.devices", "fusionscope.checkpoint"}
+CHANGE_NO_RESULT = {"machinery.run_lock", "machinery.gpus", "machinery.checkpoint"}
 LONG_LIST = 5  # names in a sentence
 
 try:

@@ -3,8 +3,8 @@ import os
 import shlex
 from datetime import datetime, timezone
 
-from fusionscope import provenance
-from progress import Progress
+from machinery import provenance
+from machinery.progress import Progress
 
 RECORD = "results/run.json"
 LOGS = Path(workflow.storage_settings.default_storage_prefix or "", "logs")

@@ -1,9 +1,9 @@
 """Put the measurements of all experiments into one tidy table."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.tables import read_tables, write_table
+    from fusionscope.report.tables import read_tables, write_table
 
     running.start_work()
     write_table(read_tables(snakemake.input), snakemake.output[0])

@@ -1,11 +1,11 @@
 """Write one experiment's measurements and correlations in the study's own layout."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     import pandas as pd
 
-    from fusionscope.tables import read_tables, results_table, write_table
+    from fusionscope.report.tables import read_tables, results_table, write_table
 
     running.start_work()
     correlation = pd.read_csv(snakemake.input.correlation[0]) if snakemake.input.correlation else None

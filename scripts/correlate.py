@@ -1,9 +1,9 @@
 """Correlate every metric with accuracy, over the seeds of one experiment."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.tables import correlation_table, read_tables, write_table
+    from fusionscope.report.tables import correlation_table, read_tables, write_table
 
     running.start_work()
     measurements = read_tables(snakemake.input)

@@ -1,9 +1,9 @@
 """Correlate every metric with accuracy over all experiments and models, stratified by both."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.tables import ALL_EXPERIMENTS, correlation_table, read_tables, write_table
+    from fusionscope.report.tables import ALL_EXPERIMENTS, correlation_table, read_tables, write_table
 
     running.start_work()
     table = correlation_table(

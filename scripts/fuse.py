@@ -1,22 +1,23 @@
 """Fuse the parents of a seed into one child."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     from dataclasses import asdict, fields
 
     import torch
 
-    import compute
-    from fusionscope.defaults import DEFAULT_IMAGES
-    from fusionscope.fusion import GroupRecord, fuse
+    from fusionscope.fusion.defaults import DEFAULT_IMAGES
+    from fusionscope.fusion.fuse import GroupRecord, fuse
+    from fusionscope.fusion.repair import repaired_mean
     from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
-    from fusionscope.networks import build, give_biases
-    from fusionscope.repair import repaired_mean
+    from fusionscope.networks.biases import give_biases
+    from fusionscope.networks.build import build
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.training import train
+    from fusionscope.training.train import train
     from fusionscope.weights import load_weights, save_several, save_weights, set_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

@@ -1,19 +1,25 @@
 """Measure one fusion: the line between its aligned parents, and what its child has in common with them."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     from functools import partial
 
-    import compute
-    from fusionscope.connectivity import PATH_COLUMNS, highest, line, measure_path, repaired_line
     from fusionscope.errors import InputError
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.networks import build
+    from fusionscope.measures.connectivity.paths import (
+        PATH_COLUMNS,
+        highest,
+        line,
+        measure_path,
+        repaired_line,
+    )
+    from fusionscope.measures.connectivity.similarity import CKA_COLUMNS, cka_by_group, mean_similarity
+    from fusionscope.networks.build import build
     from fusionscope.seeding import generator
-    from fusionscope.similarity import CKA_COLUMNS, cka_by_group, mean_similarity
     from fusionscope.weights import load_several, load_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

@@ -1,15 +1,15 @@
 """Measure one model in the input space."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    import compute
     from fusionscope.images import load_images
-    from fusionscope.lipschitz import measure_input_space
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.networks import build
+    from fusionscope.measures.input.lipschitz import measure_input_space
+    from fusionscope.networks.build import build
     from fusionscope.seeding import generator, seed_for
     from fusionscope.weights import load_weights, set_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

@@ -1,20 +1,26 @@
 """Measure one model in the parameter space: its Hessian, its twelve flatness measures, its complexity."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    import compute
-    from fusionscope.complexity import measure_complexity
-    from fusionscope.flatness import find_scales, flatness_measures
-    from fusionscope.hessian import DENSITY_COLUMNS, measure_hessian
     from fusionscope.images import load_images
-    from fusionscope.landscape import Landscape, farthest, fastest_layout, flatten_parameters
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.networks import build, give_biases
+    from fusionscope.measures.parameter.complexity import measure_complexity
+    from fusionscope.measures.parameter.flatness import find_scales, flatness_measures
+    from fusionscope.measures.parameter.hessian import DENSITY_COLUMNS, measure_hessian
+    from fusionscope.measures.parameter.landscape import (
+        Landscape,
+        farthest,
+        fastest_layout,
+        flatten_parameters,
+    )
+    from fusionscope.networks.biases import give_biases
+    from fusionscope.networks.build import build
     from fusionscope.seeding import generator, seed_for
     from fusionscope.weights import load_weights, set_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

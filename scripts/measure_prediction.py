@@ -1,15 +1,19 @@
 """Measure one model in the prediction space, a child beside the ensemble of its parents."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    import compute
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.networks import build
-    from fusionscope.prediction import ensemble_accuracy, measure_prediction_space, predict
+    from fusionscope.measures.prediction.prediction import (
+        ensemble_accuracy,
+        measure_prediction_space,
+        predict,
+    )
+    from fusionscope.networks.build import build
     from fusionscope.seeding import seed_for
     from fusionscope.weights import load_weights, set_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

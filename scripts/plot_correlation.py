@@ -1,11 +1,11 @@
 """Plot the correlation of each metric with accuracy as a heat map."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     import pandas as pd
 
-    from fusionscope.plots import correlation_heatmap, save_figure
+    from fusionscope.report.plots import correlation_heatmap, save_figure
 
     running.start_work()
     figure = correlation_heatmap(pd.read_csv(snakemake.input[0]), snakemake.params.accuracy_metric)

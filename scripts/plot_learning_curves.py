@@ -1,10 +1,10 @@
 """Plot the learning curves of an experiment's parents."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.plots import learning_curves, save_figure
-    from fusionscope.tables import read_tables
+    from fusionscope.report.plots import learning_curves, save_figure
+    from fusionscope.report.tables import read_tables
 
     running.start_work()
     save_figure(learning_curves(read_tables(snakemake.input)), snakemake.output)

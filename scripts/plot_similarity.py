@@ -1,10 +1,10 @@
 """Plot how similar the representations of an experiment's children are to those of their parents."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.plots import save_figure, similarity_heatmap
-    from fusionscope.tables import read_tables
+    from fusionscope.report.plots import save_figure, similarity_heatmap
+    from fusionscope.report.tables import read_tables
 
     running.start_work()
     save_figure(similarity_heatmap(read_tables(snakemake.input)), snakemake.output)

@@ -1,13 +1,13 @@
 """Read a data set from where it lies, or download it, and write the one file that jobs read."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     import os
 
     import numpy as np
 
-    from fusionscope.datasets import prepare
+    from fusionscope.training.datasets import prepare
 
     running.start_work()
     source = snakemake.params.source

@@ -1,13 +1,13 @@
 """Summarise one experiment over its seeds, as CSV and as a LaTeX table."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     from pathlib import Path
 
     import numpy as np
 
-    from fusionscope.tables import read_tables, summary_latex, summary_table, write_table
+    from fusionscope.report.tables import read_tables, summary_latex, summary_table, write_table
 
     running.start_work()
     with np.load(snakemake.input.data) as data:

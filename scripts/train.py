@@ -1,18 +1,18 @@
 """Train one parent and keep its initial weights, its best weights and its learning curve."""
 
-import job
+from machinery import job
 
 with job.running(snakemake) as running:
     import torch
     from tqdm import tqdm
 
-    import compute
     from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
-    from fusionscope.networks import initialised
+    from fusionscope.networks.build import initialised
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.training import train
+    from fusionscope.training.train import train
     from fusionscope.weights import save_weights
+    from machinery import compute
 
     running.start_work()
     device = compute.device(running)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fusionscope.sources import source_hashes
+from machinery.code_hashes import source_hashes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -108,7 +108,7 @@ PACKAGE_OF = {"curvlinops": "curvlinops-for-pytorch", "ot": "pot", "sklearn": "s
 def imported_packages(script: str) -> set[str]:
     """Our dependencies that a script's import closure names; job.py's torch is for jobs that compute."""
     packages = set()
-    for module in set(source_hashes(ROOT / f"scripts/{script}.py")) - {"job"}:
+    for module in set(source_hashes(ROOT / f"scripts/{script}.py")) - {"machinery.job"}:
         path = ROOT / "scripts" / Path(*module.split("."))
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         names = re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
@@ -132,8 +132,8 @@ def test_the_readme_tells_what_each_dependency_is_for():
 
 
 def test_the_readme_defines_every_metric_that_is_measured():
-    from fusionscope.plots import METRIC_NAMES
-    from fusionscope.tables import BOUNDED_METRICS
+    from fusionscope.report.plots import METRIC_NAMES
+    from fusionscope.report.tables import BOUNDED_METRICS
 
     for metric in (*METRIC_NAMES, *BOUNDED_METRICS):
         assert f"`{metric}`" in README, metric

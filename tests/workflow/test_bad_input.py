@@ -130,7 +130,7 @@ def test_a_bad_setting_is_named_before_any_job_starts(fresh, case):
 
 def provided(workflow, **broken) -> None:
     """Parents as a user would bring them, with the changes in `broken` applied to parent_2."""
-    from fusionscope.networks import build
+    from fusionscope.networks.build import build
 
     workflow.settings["run"] = ["mine"]
     workflow.settings["experiments"]["mine"] = TINY["experiments"]["tiny"] | {

@@ -76,7 +76,7 @@ def test_the_csv_agrees_with_the_weights_on_disk(finished_run):
     """Accuracy measured again by hand, from the files alone."""
     import numpy as np
 
-    from fusionscope.networks import build
+    from fusionscope.networks.build import build
 
     data = np.load(finished_run.folder / "data/digits.npz")
     network = build(10, model_type="VGG11_NOBIAS", width=0.0625)

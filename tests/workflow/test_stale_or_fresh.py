@@ -67,7 +67,7 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
-    finished.append("scripts/fusionscope/plots.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/report/plots.py", "AN_EDIT = 1\n")
     assert finished.planned() == once(PLOTS)
 
 
@@ -92,13 +92,13 @@ def test_a_new_fusion_makes_and_measures_one_child_a_seed(finished):
 
 
 def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
-    finished.append("scripts/fusionscope/fusion.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/fusion/fuse.py", "AN_EDIT = 1\n")
     expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
     assert finished.planned() == expected | once(FROM_CHILDREN)
 
 
 def test_edited_matching_code_fuses_again_and_measures_no_parent(finished):
-    finished.append("scripts/fusionscope/matching.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/fusion/matching.py", "AN_EDIT = 1\n")
     expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
     assert finished.planned() == expected | once(FROM_CHILDREN)
 
@@ -110,12 +110,12 @@ def test_another_number_of_points_between_parents_measures_one_space_of_the_chil
 
 
 def test_edited_code_of_one_space_measures_that_space_again(finished):
-    finished.append("scripts/fusionscope/lipschitz.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/measures/input/lipschitz.py", "AN_EDIT = 1\n")
     assert finished.planned() == measured(["input"], PARENTS + CHILDREN) | once(FROM_MEASUREMENTS)
 
 
 def test_edited_network_code_retrains_everything(finished):
-    finished.append("scripts/fusionscope/networks.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/networks/build.py", "AN_EDIT = 1\n")
     assert finished.planned() == ALL_BUT_DATA
 
 
@@ -133,7 +133,7 @@ def test_two_settings_that_swap_their_values_are_noticed(finished):
     assert "measure_parameter" in finished.planned()
 
 
-@pytest.mark.parametrize("module", ["fusionscope/devices", "fusionscope/checkpoint", "run_lock"])
+@pytest.mark.parametrize("module", ["machinery/gpus", "machinery/checkpoint", "machinery/run_lock"])
 def test_code_that_decides_where_and_when_reruns_nothing(finished, module):
     finished.append(f"scripts/{module}.py", "AN_EDIT = 1\n")
     assert finished.planned() == {}
@@ -148,7 +148,7 @@ def test_the_solver_of_one_fusion_makes_and_measures_one_child_a_seed(finished):
 
 @pytest.mark.parametrize("text", ["# only a comment\n", "\n\n"])
 def test_comments_and_layout_rerun_nothing(finished, text):
-    for path in ("scripts/train.py", "scripts/fusionscope/training.py", "rules/train.smk"):
+    for path in ("scripts/train.py", "scripts/fusionscope/training/train.py", "rules/train.smk"):
         finished.append(path, text)
     assert finished.planned() == {}
 

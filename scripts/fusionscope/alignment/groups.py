@@ -1,0 +1,314 @@
+"""Alignment groups: which axes of which parameters must move together, read off the traced graph.
+
+A group is one set of neurons. The output channels of a layer, its bias, the batch norm over them and
+the input channels of every consumer move as one; an addition ties its operands, so a residual stream
+is one group, whoever writes to it. Network inputs and class outputs never move. The algorithms in
+`fusion` read this description and know nothing else about architectures (the idea of a table of
+parameter axes is that of Ainsworth et al. 2023, arXiv 2209.04836; here it is derived, not typed).
+
+What `labels` finds is put in order here: neurons that are used alike at every place where they are
+used make a group; all others are frozen, with the reason.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fusionscope.alignment.labels import CLASS_OUTPUT, OTHER, READER, WRITER, Labelling, Use, label
+from fusionscope.errors import InputError
+from fusionscope.graph.trace import input_shape, operation, trace
+
+SEVERAL_IMAGES = 2  # of one image could not be seen what is mixed across a batch
+SAME_FUNCTION = 1e-3  # within this, in whatever precision
+ALONE = "no other neuron is used alike"
+NOT_FOLLOWED = "a layer that is unused, or used in an unknown way"
+AMBIGUOUS = "two of its places cannot be told apart"
+
+
+@dataclass(frozen=True)
+class Member:
+    """An axis of a parameter along which a group's neurons lie."""
+
+    parameter: str  # its name in the state dict
+    axis: int
+    positions: Tensor  # (n, s): neuron i lies here, at each of its s places
+    blocks: int = 1  # of a grouped convolution, whose input axis is seen as one over all channels
+    reads: bool = False  # whether the axis is one of inputs
+
+
+@dataclass(frozen=True)
+class Site:
+    """An axis of an activation along which a group's neurons lie."""
+
+    node: str  # of the traced graph
+    axis: int
+    positions: Tensor  # (n, s)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neurons that may change places with each other."""
+
+    name: str  # the first layer that writes to it, e.g. features.0 or layer2.0.conv2
+    size: int
+    writers: tuple[Member, ...]  # weights whose rows make the neurons, in the order of the forward pass
+    readers: tuple[Member, ...]  # weights whose columns read them
+    others: tuple[Member, ...]  # biases, norms, scales
+    written: tuple[Site, ...]  # where writers put them, after a batch norm that follows directly
+    read: tuple[Site, ...]  # what readers see
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return self.writers + self.others + self.readers
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Output channels of a layer that stay where they are."""
+
+    layer: str
+    neurons: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """All groups of a network in the order of the forward pass, and what is in none of them."""
+
+    groups: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    neurons: int  # output channels of all layers but the last
+
+    @property
+    def share_that_moves(self) -> float:
+        """Of the output channels of hidden layers, those in a group."""
+        return sum(member.positions.numel() for g in self.groups for member in g.writers) / max(
+            self.neurons, 1
+        )
+
+    @cached_property
+    def axes(self) -> dict[str, dict[tuple[int, int], list[tuple[int, Member]]]]:
+        """For each parameter and each of its (axis, blocks): the groups along it, by their number."""
+        found: dict = defaultdict(lambda: defaultdict(list))
+        for number, group in enumerate(self.groups):
+            for member in group.members:
+                found[member.parameter][member.axis, member.blocks].append((number, member))
+        return {parameter: dict(axes) for parameter, axes in found.items()}
+
+
+def alignment_groups(network: nn.Module) -> Alignment:
+    """The groups of `network` (in eval mode) that may move, and what cannot, found by following its neurons.
+
+    Raises InputError where torch.fx cannot trace the network, or not all that it does: such a one can be
+    fused by averaging only.
+    """
+    try:
+        traced = trace(network)
+    except Exception as error:  # torch.fx raises half a dozen kinds
+        raise InputError(
+            f"torch.fx cannot trace this network ({str(error).splitlines()[0]}): "
+            "fuse this architecture with method 'average'"
+        ) from error
+    found = follow(network, traced)
+    of = components(found)
+    uses = [replace(use, neurons=of[use.neurons]) for use in found.uses]
+    reasons = why_frozen(found, of, uses)
+    norm_after = {node.name: following_norm(node, traced) for node in traced.graph.nodes}
+    groups = make_groups(signatures(uses, reasons), uses, norm_after)
+    frozen, neurons = frozen_layers(uses, groups, reasons, dict(network.named_parameters()))
+    return Alignment(tuple(groups), frozen, neurons)
+
+
+@torch.no_grad()
+def follow(network: nn.Module, traced: fx.GraphModule) -> Labelling:
+    """The labels of `traced`, which is seen to compute what `network` does."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(SEVERAL_IMAGES, *input_shape(network), generator=random)
+    images = images.to(next(network.parameters()))
+    found, output = label(traced, images, network.state_dict())
+    if not is_close(output, network(images)):
+        raise InputError(
+            "torch.fx does not see all that this network does (its graph computes another function): "
+            "fuse this architecture with method 'average'"
+        )
+    return found
+
+
+def is_close(output: object, expected: object) -> bool:
+    """Whether two outputs of networks, tensors as a rule, are the same within SAME_FUNCTION."""
+    tolerances = {"rtol": SAME_FUNCTION, "atol": SAME_FUNCTION, "equal_nan": True}
+    if isinstance(output, Tensor) and isinstance(expected, Tensor):
+        return output.shape == expected.shape and torch.allclose(output, expected, **tolerances)
+    try:
+        torch.testing.assert_close(output, expected, **tolerances)  # imports for half a second
+    except AssertionError:
+        return False
+    return True
+
+
+def components(found: Labelling) -> np.ndarray:
+    """For each raw neuron, then each anchor from the last to the first, its class: one number for all tied.
+
+    Anchors are negative numbers, so that they index the end of the array as they are.
+    """
+    count = found.neurons + len(found.anchors)
+    pairs = [np.stack(tie) % count for tie in found.ties]
+    return smallest_tied(np.concatenate([np.empty((2, 0), np.int64), *pairs], axis=1), count)
+
+
+def smallest_tied(pairs: np.ndarray, count: int) -> np.ndarray:
+    """For each of `count` numbers the smallest that `pairs` (2, n) tie it to, directly or over others.
+
+    Each number points to a smaller one tied to it, until all point to the smallest. (SciPy's connected
+    components are the same, but slow to import.)
+    """
+    first = np.arange(count)
+    while True:
+        before = first.copy()
+        roots = first[pairs]
+        for end in roots:
+            np.minimum.at(first, end, roots.min(0))
+        first = first[first]
+        if np.array_equal(first, before):
+            return first
+
+
+def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[int, str]:
+    """The classes that cannot move for themselves: tied to an anchor, or ambiguous at some use."""
+    reasons: dict[int, str] = {}
+    for number, reason in enumerate(found.anchors, start=1):
+        if reason == CLASS_OUTPUT:
+            reasons[of[-number]] = reason
+        reasons.setdefault(of[-number], reason)  # of several the first
+    for use in uses:
+        pairs, counts = np.unique(np.stack([use.neurons, use.keys]), axis=1, return_counts=True)
+        for neuron in pairs[0, counts > 1]:
+            reasons.setdefault(neuron, AMBIGUOUS)
+    return reasons
+
+
+def signatures(uses: Sequence[Use], reasons: Mapping[int, str]) -> dict[tuple, list[int]]:
+    """How neurons are used -> the movable neurons that are used so, both in order of appearance."""
+    how: dict[int, list] = defaultdict(list)
+    for number, use in enumerate(uses):
+        for neuron, key in sorted(zip(use.neurons.tolist(), use.keys.tolist(), strict=True)):
+            if neuron not in reasons:
+                how[neuron].append((number, key))
+    alike: dict[tuple, list[int]] = defaultdict(list)
+    for neuron in sorted(how):
+        alike[tuple(how[neuron])].append(neuron)
+    return alike
+
+
+def make_groups(
+    alike: Mapping[tuple, Sequence[int]], uses: Sequence[Use], norm_after: Mapping[str, str]
+) -> list[Group]:
+    several = [(signature, neurons) for signature, neurons in alike.items() if len(neurons) > 1]
+    names = Counter()
+    groups = []
+    for signature, neurons in several:
+        mine = [uses[number] for number in dict.fromkeys(number for number, _ in signature)]
+        writer = next((use for use in mine if use.role == WRITER), None)
+        if writer is None:
+            continue  # a parameter's own neurons that no layer writes
+        name = layer_of(writer.parameter)
+        names[name] += 1
+        groups.append(make_group(name, names[name], neurons, mine, norm_after))
+    return [
+        group if names[name] > 1 else replace(group, name=name)
+        for group, name in ((group, layer_of(group.writers[0].parameter)) for group in groups)
+    ]
+
+
+def make_group(
+    name: str, part: int, neurons: Sequence[int], uses: Sequence[Use], norm_after: Mapping[str, str]
+) -> Group:
+    """The group of `neurons`, which all have the same `uses`; `part` counts groups of one layer."""
+    members: dict[str, dict[tuple, Member]] = defaultdict(dict)
+    written, read = {}, {}
+    for use in uses:
+        positions = places_of(neurons, use)
+        if use.parameter is not None:
+            # a layer that is called twice has two uses of one axis
+            members[use.role].setdefault(
+                (use.parameter, use.axis),
+                Member(use.parameter, use.axis, positions, use.blocks, use.role == READER),
+            )
+        if use.role == WRITER:
+            node = norm_after[use.node]
+            written.setdefault(node, Site(node, use.dim, positions))
+        elif use.role == READER:
+            read.setdefault(use.node, Site(use.node, use.dim, positions))
+    parts = {role: tuple(found.values()) for role, found in members.items()}
+    return Group(
+        name=f"{name}/{part}",
+        size=len(neurons),
+        writers=parts[WRITER],
+        readers=parts.get(READER, ()),
+        others=parts.get(OTHER, ()),
+        written=tuple(written.values()),
+        read=tuple(read.values()),
+    )
+
+
+def places_of(neurons: Sequence[int], use: Use) -> Tensor:
+    """(n, s): where each neuron lies along the axis of `use`, in the order of the keys."""
+    order = np.lexsort((use.keys, use.neurons))
+    start = np.searchsorted(use.neurons[order], neurons)
+    count = int((use.neurons == neurons[0]).sum())
+    return torch.from_numpy(order[start[:, None] + np.arange(count)])
+
+
+def following_norm(node: fx.Node, traced: fx.GraphModule) -> str:
+    """The batch norm that alone reads `node`, else the node itself."""
+    users = list(node.users)
+    if len(users) == 1 and isinstance(operation(users[0], traced), _BatchNorm):
+        return users[0].name
+    return node.name
+
+
+def frozen_layers(
+    uses: Sequence[Use],
+    groups: Sequence[Group],
+    reasons: Mapping[int, str],
+    parameters: Mapping[str, Tensor],
+) -> tuple[tuple[Frozen, ...], int]:
+    """Layers with channels in no group, and the number of channels of all hidden layers."""
+    moving = defaultdict(set)
+    for group in groups:
+        for member in group.writers:
+            moving[member.parameter].update(member.positions.flatten().tolist())
+    writers = {use.parameter: use for use in uses if use.role == WRITER}
+    frozen, total = [], 0
+    for use in writers.values():
+        why = Counter(
+            reasons.get(neuron, ALONE)
+            for position, neuron in enumerate(use.neurons.tolist())
+            if position not in moving[use.parameter]
+        )
+        total += len(use.neurons) - why[CLASS_OUTPUT]
+        frozen += [Frozen(layer_of(use.parameter), count, reason) for reason, count in why.items()]
+    for layer, count in layers_not_followed(parameters, writers).items():
+        total += count
+        frozen.append(Frozen(layer, count, NOT_FOLLOWED))
+    return tuple(frozen), total
+
+
+def layers_not_followed(parameters: Mapping[str, Tensor], followed: Collection[str]) -> dict[str, int]:
+    """Layer -> output channels, of weights that are in nobody's use as far as could be seen."""
+    return {
+        layer_of(name): len(tensor)
+        for name, tensor in parameters.items()
+        if tensor.dim() > 1 and "weight" in name and name not in followed
+    }
+
+
+def layer_of(parameter: str) -> str:
+    """The layer that a weight belongs to; one that is computed is kept in a part of the layer."""
+    return parameter.split(".parametrizations.")[0].removesuffix(".weight")

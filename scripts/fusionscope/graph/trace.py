@@ -1,0 +1,81 @@
+"""The traced graph of a network: which operation feeds which, with shapes and modules at hand."""
+
+import operator
+from collections.abc import Callable
+
+import torch
+from torch import fx, nn
+
+INPUT_SHAPE = (3, 32, 32)  # of the study's networks
+
+IN_PLACE = (
+    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod,
+    operator.ipow, operator.imatmul, operator.iand, operator.ior, operator.ixor,
+)  # fmt: skip
+
+
+def input_shape(network: nn.Module) -> tuple[int, int, int]:
+    """Channels, height and width of one image as `network` takes it."""
+    return getattr(network, "input_shape", INPUT_SHAPE)
+
+
+class StandIn(fx.Proxy):
+    """What stands for a tensor while a network is traced, and also records work in place.
+
+    fx.Proxy itself takes x += y for x = x + y, which is another function where x goes by two names, and
+    refuses x[:, 0] = y.
+    """
+
+    def __setitem__(self, index: object, value: object) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+
+def recorded(function: Callable) -> Callable:
+    """The method of a stand-in that records a call of `function`."""
+
+    def method(self: StandIn, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for function in IN_PLACE:
+    setattr(StandIn, f"__{function.__name__}__", recorded(function))
+
+
+class Tracer(fx.Tracer):
+    """Traces with stand-ins that see work in place, and with buffers in the graph: they are not constants."""
+
+    proxy_buffer_attributes = True
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return StandIn(node, self)
+
+
+def trace(network: nn.Module) -> fx.GraphModule:
+    """`network` as a graph of operations whose nodes carry the shape of their output."""
+    traced = fx.GraphModule(network, Tracer().trace(network))
+    reference = next(network.parameters())
+    with torch.no_grad():
+        ShapeRecorder(traced).run(reference.new_zeros(1, *input_shape(network)))
+    return traced
+
+
+class ShapeRecorder(fx.Interpreter):
+    """Notes the shape of each node's output; PyTorch's own ShapeProp takes a second to import."""
+
+    def run_node(self, node: fx.Node) -> object:
+        value = super().run_node(node)
+        if isinstance(value, torch.Tensor):
+            node.meta["shape"] = value.shape
+        return value
+
+
+def operation(node: fx.Node, traced: fx.GraphModule) -> object:
+    """What a node does: the module it calls, or the function (torch.flatten, operator.add, ...)."""
+    return traced.get_submodule(node.target) if node.op == "call_module" else node.target
+
+
+def shape(node: fx.Node) -> torch.Size:
+    """The shape of a node's output for one image: (1, channels, ...)."""
+    return node.meta["shape"]

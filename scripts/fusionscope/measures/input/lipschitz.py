@@ -1,0 +1,116 @@
+"""Input space: how fast a network's logits can change with its input, from below and from above.
+
+Inputs are what the network sees, i.e. normalised images, and f(x) are its logits; norms are Euclidean.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fusionscope.graph.trace import input_shape
+from fusionscope.images import Images
+from fusionscope.measurement import Measurement
+from fusionscope.measures.input.operator_norms import NoBound, lipschitz_upper_bound
+from fusionscope.seeding import generator
+
+NUMBERS_AT_ONCE = 2**25  # of Jacobians that are held: 256 MiB in double precision
+
+
+def measure_input_space(
+    network: nn.Module, images: Images, *, seed: int, starts: int, power_iterations: int
+) -> dict[str, Measurement]:
+    """All metrics of the input space; local ones at `images` (normalised, all in one batch).
+
+    Without the upper bound where an operation of the network has none; the log says which.
+    """
+    with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with a forward derivative
+        local = local_lipschitz(network, images.normalised(), seed=seed, power_iterations=power_iterations)
+        constant = lipschitz_constant(network, seed=seed, starts=starts, power_iterations=power_iterations)
+    std_error = local.std().item() / math.sqrt(len(local)) if len(local) > 1 else None
+    measurements = {
+        "lipschitz_constant": Measurement(constant),
+        "local_lipschitz_max": Measurement(local.max().item()),
+        "local_lipschitz_mean": Measurement(local.mean().item(), std_error),
+    }
+    try:
+        measurements["lipschitz_upper_bound"] = Measurement(lipschitz_upper_bound(network))
+    except NoBound as error:
+        logging.getLogger("fusionscope").warning("no lipschitz_upper_bound: %s", error)
+    return measurements
+
+
+def lipschitz_constant(network: nn.Module, *, seed: int, starts: int, power_iterations: int) -> float:
+    """The study's number: the largest norm(f(v) - f(0)) over unit vectors v that is found.
+
+    Power method v <- J(v)^T (f(v) - f(0)), normalised, from `starts` random directions; the largest
+    value met on the way is kept. For affine f this is the operator norm; in general it is a lower
+    bound of the supremum over the unit sphere, and so of the Lipschitz constant.
+    """
+    reference = next(network.parameters())
+    origin = network(reference.new_zeros(1, *input_shape(network))).detach()
+    v = random_directions((starts, *input_shape(network)), reference, seed, "lipschitz_constant")
+    largest = 0.0
+    for _ in range(power_iterations):
+        logits, pullback = vjp(network, v)
+        change = logits - origin
+        largest = max(largest, change.flatten(1).norm(dim=1).max().item())
+        (direction,) = pullback(change)
+        v = unit(direction, otherwise=v)
+    with torch.no_grad():
+        return max(largest, (network(v) - origin).flatten(1).norm(dim=1).max().item())
+
+
+def local_lipschitz(network: nn.Module, x: Tensor, *, seed: int, power_iterations: int) -> Tensor:
+    """Spectral norm (n,) of the Jacobian df/dx at each image of `x` (n, 3, h, w), in eval mode.
+
+    Exact where that costs no more than so many iterations, i.e. where there are at most twice as many
+    classes; else from below. Each is a lower bound of the Lipschitz constant.
+    """
+    with torch.no_grad():
+        classes = network(x[:1]).shape[1]
+    if classes > 2 * power_iterations:  # of a pushforward and a pullback each
+        return power_iterated_norms(network, x, seed=seed, power_iterations=power_iterations)
+    at_once = max(1, NUMBERS_AT_ONCE // (classes * x[0].numel()))
+    return torch.cat([exact_norms(network, part, classes) for part in x.split(at_once)])
+
+
+def exact_norms(network: nn.Module, x: Tensor, classes: int) -> Tensor:
+    """Spectral norm (n,) of each image's Jacobian J, from all its rows: that of J J^T, by eigenvalues."""
+    logits, pullback = vjp(network, x)
+    units = torch.eye(classes, dtype=logits.dtype, device=x.device)
+    rows = [pullback(unit.expand_as(logits))[0].detach().flatten(1) for unit in units]
+    jacobians = torch.stack(rows, 1).double()
+    return torch.linalg.eigvalsh(jacobians @ jacobians.mT)[:, -1].clamp_min(0).sqrt().to(x.dtype)
+
+
+def power_iterated_norms(network: nn.Module, x: Tensor, *, seed: int, power_iterations: int) -> Tensor:
+    """The same from below, by power iteration on J^T J, all images at once: jvp gives J v, vjp gives J^T u.
+
+    Each value is norm(J v) at a unit v.
+    """
+    _, pullback = vjp(network, x)
+    v = random_directions(x.shape, x, seed, "local_lipschitz")
+    norms = x.new_zeros(len(x))
+    for _ in range(power_iterations):
+        _, stretched = jvp(network, (x,), (v,))
+        norms = torch.maximum(norms, stretched.norm(dim=1))
+        (direction,) = pullback(stretched)
+        v = unit(direction, otherwise=v)
+    return norms.detach()
+
+
+def random_directions(shape: Sequence[int], like: Tensor, seed: int, role: str) -> Tensor:
+    """Unit vectors of `shape` (n, 3, h, w), drawn on the CPU so that every device gets the same."""
+    directions = torch.randn(*shape, generator=generator(seed, role))
+    return unit(directions, otherwise=directions).to(like)
+
+
+def unit(vectors: Tensor, otherwise: Tensor) -> Tensor:
+    """Each of `vectors` (n, ...) scaled to norm one; where it is zero, the one in `otherwise`."""
+    norms = vectors.flatten(1).norm(dim=1).view(-1, *[1] * (vectors.dim() - 1))
+    return torch.where(norms > 0, vectors / norms, otherwise)

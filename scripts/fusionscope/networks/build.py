@@ -1,0 +1,79 @@
+"""Networks by name: the study's VGG11 and ResNet18 for 32x32 images, or any other architecture.
+
+The parameter names of the study's follow the layout in which CIFAR weights of these networks are
+commonly published, so that such files load as they are.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fusionscope.errors import InputError
+from fusionscope.graph.trace import INPUT_SHAPE, input_shape
+from fusionscope.networks.biases import give_biases
+from fusionscope.networks.external import make_architecture, reason
+from fusionscope.networks.initialise import initialise
+from fusionscope.networks.model_types import MODEL_TYPES
+from fusionscope.registry import resolve
+
+
+def build(
+    num_classes: int,
+    *,
+    model_type: str | None = None,
+    architecture: str | None = None,
+    width: float | None = None,
+    input_size: int = INPUT_SHAPE[1],
+    biases: bool = False,
+) -> nn.Module:
+    """A network in eval mode that knows its `input_shape`; its weights are its maker's default.
+
+    Either `model_type`, one of MODEL_TYPES, or `architecture`, such as `torchvision:resnet50` or
+    `my_package.nets:make`. With `biases`, every layer that repair renormalises has one (see
+    `give_biases`). Raises InputError if there is no such network, or none for pictures (3, `input_size`,
+    `input_size`).
+    """
+    if architecture is None:
+        network_class, options = MODEL_TYPES[model_type]
+        network = resolve(network_class)(num_classes, 1.0 if width is None else width, **options)
+    else:
+        network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
+    network.eval()
+    network.input_shape = (INPUT_SHAPE[0], input_size, input_size)
+    check_fits(network, num_classes, model_type or f"architecture {architecture}")
+    if biases:
+        give_biases(network)
+    return network
+
+
+@torch.no_grad()
+def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
+    """Raise InputError unless `network` answers one image of its input shape with one logit per class."""
+    shape = input_shape(network)
+    size = f"{shape[1]}x{shape[2]} pixels"
+    try:
+        logits = network(torch.zeros(1, *shape))
+    except Exception as error:
+        raise InputError(
+            f"{name}: cannot take pictures of {size} ({reason(error)}); choose another input_size"
+        ) from error
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (1, num_classes):
+        raise InputError(
+            f"{name}: answers one picture of {size} with {found}, expected {(1, num_classes)}; "
+            "return one logit per class"
+        )
+
+
+def initialised(generator: torch.Generator, num_classes: int, **spec: object) -> nn.Module:
+    """`build(num_classes, **spec)` with fresh weights that depend on the generator's seed alone.
+
+    The study's networks as `initialise` says; other architectures as their makers do, which draw
+    from PyTorch's global stream: it is seeded for them, and afterwards as it was.
+    """
+    if spec.get("architecture") is None:
+        network = build(num_classes, **spec)
+        initialise(network, generator)
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return build(num_classes, **spec)

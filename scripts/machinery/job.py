@@ -1,0 +1,74 @@
+"""What every script does around its work: threads, log, and errors told in one sentence."""
+
+import gc
+import logging
+import os
+import sys
+import time
+import traceback
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+from machinery import run_lock
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Job:
+    """A running job: its log, and whether somebody watches."""
+
+    def __init__(self, snakemake):
+        self.snakemake = snakemake
+        self.log = logging.getLogger("fusionscope")
+        self.watched = sys.stderr.isatty()
+        self.started = time.perf_counter()
+        self.images_at_once = None  # where memory can run out: see compute.py
+        self.out_of_memory = Path(f"{snakemake.log[0]}.out_of_memory")  # from one attempt to the next
+
+    def start_work(self):
+        """Imports are done: what follows is the job's own work."""
+        # what imports made stays until the end: never to be looked through for garbage again
+        gc.freeze()
+        gc.enable()
+        self.log.info("imports took %.1f s", time.perf_counter() - self.started)
+        self.started = time.perf_counter()
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self.snakemake.threads)
+
+    def tell_out_of_memory(self, error):
+        """Say so, and leave a note for the next attempt."""
+        advice = "the next attempt goes the same way; a GPU with more memory, or fewer gpu_slots, may help"
+        if self.images_at_once is not None:
+            self.out_of_memory.write_text(str(self.images_at_once))
+            advice = f"the next attempt halves the {self.images_at_once} images evaluated at once"
+        self.log.error("out of a GPU's memory: %s (%s)", advice, error)
+
+
+@contextmanager
+def running(snakemake):
+    """Run a script's work: log file, declared threads, and user's mistakes without a traceback."""
+    for variable in THREAD_VARIABLES:  # before any numerical library is imported
+        os.environ[variable] = str(snakemake.threads)
+    run_lock.share()
+    gc.disable()  # while importing, a fifth of whose time it would take: nothing becomes garbage
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what CUDA needs for deterministic products
+    logging.basicConfig(
+        filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
+    )
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    job = Job(snakemake)
+    try:
+        yield job
+    except Exception as error:
+        if type(error).__name__ == "InputError":
+            job.log.error("%s", error)
+            sys.exit(1)
+        if type(error).__name__ == "OutOfMemoryError":  # by name: light jobs import no torch
+            job.tell_out_of_memory(error)
+            sys.exit(1)
+        job.log.error("%s", traceback.format_exc())
+        raise
+    job.out_of_memory.unlink(missing_ok=True)
+    job.log.info("work took %.1f s", time.perf_counter() - job.started)

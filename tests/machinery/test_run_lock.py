@@ -1,0 +1,63 @@
+"""Snakemake's lock is cleared when nothing of the run that made it can be alive, and only then."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+LIVE = "import sys, time, run_lock; run_lock.{how}; print('holding', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Starts a process in the folder of a run that says it lives."""
+    started = []
+
+    def start(how):
+        """In the moment before Snakemake makes its lock."""
+        command = [sys.executable, "-c", LIVE.format(how=how)]
+        living = subprocess.Popen(
+            command, cwd=tmp_path, env={"PYTHONPATH": str(SCRIPTS)}, stdout=subprocess.PIPE, text=True
+        )
+        started.append(living)
+        assert living.stdout.readline() == "holding\n"
+        (tmp_path / ".snakemake/locks").mkdir(exist_ok=True)  # as Snakemake does now
+        (tmp_path / ".snakemake/locks/0.output.lock").touch()
+        return living
+
+    yield start
+    for living in started:
+        end(living)
+
+
+def end(process):
+    process.kill()
+    process.wait()
+
+
+def cleared(folder) -> bool:
+    command = [sys.executable, "-c", "import run_lock; run_lock.clear_after_the_dead()"]
+    subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(SCRIPTS)}, check=True)
+    return not (folder / ".snakemake/locks").exists()
+
+
+def test_the_lock_stays_while_the_run_or_one_of_its_jobs_lives(tmp_path, process):
+    run, job = process("start_run(local=True)"), process("share()")
+    assert not cleared(tmp_path)
+    end(run)
+    assert not cleared(tmp_path)
+    end(job)
+    assert cleared(tmp_path)
+
+
+def test_the_lock_of_a_run_with_jobs_on_other_machines_stays(tmp_path, process):
+    end(process("start_run(local=False)"))
+    assert not cleared(tmp_path)
+    end(process("start_run(local=True)"))  # Snakemake refuses it
+    assert not cleared(tmp_path)
+    shutil.rmtree(tmp_path / ".snakemake/locks")  # by --unlock
+    end(process("start_run(local=True)"))
+    assert cleared(tmp_path)
