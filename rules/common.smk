@@ -18,7 +18,7 @@ from fusionscope.errors import InputError
 from machinery.code_hashes import module_hashes, source_hashes
 
 if workflow.is_main_process:
-    run_lock.clear_after_the_dead()
+    run_lock.remove_stale_lock()
     if not workflow.dryrun:
         run_lock.start_run(local=workflow.local_exec)
 
