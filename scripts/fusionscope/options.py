@@ -196,7 +196,8 @@ EXPECTED = {  # where a type says nothing of its own
 
 def path_inside(options: object, location: tuple[int | str, ...]) -> list[str]:
     """The keys that lead to a place in `options`: pydantic's location without its names of alternatives."""
-    path, node = [], options
+    path: list[str] = []
+    node: Any = options
     for part in location:
         if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int)):
             node = node[part]
