@@ -98,7 +98,7 @@ class OptimalTransportOptions(AlignmentOptions):
     activations: Literal["pre", "post"] | None = Field(
         default=None,
         validate_default=True,
-        description="with align_by activations: post (default) or pre, after or before the activation function",
+        description="with align_by activations: after (post, default) or before the activation function (pre)",
     )
     reader_normalisation: Literal["column", "row"] = Field(
         default="column",
@@ -183,8 +183,7 @@ class FusionOptions(Options):
         default="mean", description=f"how aligned parents become one: {', '.join(MERGES)}, or MODULE:CLASS"
     )
     repair: Flag = Field(
-        default=False,
-        description="whether channels of the child get the mean and spread they have in the parents",
+        default=False, description="whether the child's channels get the mean and spread of its parents'"
     )
     finetune: FinetuneOptions | None = Field(
         default=None, description="how the child is trained on; not at all unless given"
@@ -261,8 +260,6 @@ def is_code(name: str) -> bool:
 
 
 def looks_at_images(definition: Mapping[str, Any]) -> bool:
-    """Whether a fusion, a definition that has been checked, needs images for its alignment or its repair."""
-    model = fusion_model(definition["method"])
-    if definition.get("repair") or model is OwnFusion:
-        return True
-    return getattr(check(model, definition), "looks_at_images", False)
+    """Whether a fusion, a definition that has been checked, needs images to align or to repair."""
+    fusion = check(METHODS.get(definition["method"], OwnFusion), definition)
+    return fusion.repair or not isinstance(fusion, AlignmentOptions) or fusion.looks_at_images
