@@ -33,7 +33,8 @@ TABLES = {
 }
 
 
-def script_hashes(rule: str, *, keep: Collection[str] = ()) -> dict[str, str]:
+@cache
+def script_hashes(rule: str, *, keep: tuple[str, ...] = ()) -> dict[str, str]:
     """Module -> hash, sorted, for a rule's script and all that it imports and a result can depend on.
 
     `keep`: modules of TABLES that this rule's results do depend on.
@@ -41,6 +42,7 @@ def script_hashes(rule: str, *, keep: Collection[str] = ()) -> dict[str, str]:
     return closure_hashes([rule, NUMERICS], [SCRIPTS], keep)
 
 
+@cache
 def entry_hashes(entry: str, start_folder: str | Path) -> dict[str, str]:
     """The same for what the string `module:name` names: a thing of the library's, or of the user's own.
 
