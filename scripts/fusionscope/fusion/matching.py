@@ -7,11 +7,11 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from fusionscope.alignment.activations import Moments, moments, traced_with
+from fusionscope.alignment.activations import joint_moments, traced_with
 from fusionscope.alignment.groups import (
     Alignment,
     Group,
-    Member,
+    ParameterAxis,
     alignment_groups,
 )
 from fusionscope.alignment.move import (
@@ -25,6 +25,7 @@ from fusionscope.alignment.move import (
 from fusionscope.errors import InputError
 from fusionscope.fusion.transport import SOLVERS, assignment, proportional, uniform
 from fusionscope.images import Images
+from fusionscope.moments import JointMoments
 from fusionscope.seeding import generator
 from fusionscope.weights import Weights
 
@@ -106,7 +107,7 @@ def optimal_transport(
     activations). `solver` 'exact' or 'sinkhorn' with `reg`.
     """
     solve = SOLVERS[solver] if reg is None else partial(SOLVERS[solver], reg=reg)
-    to_map = partial(make_map, soft_map=soft_map)
+    to_map = partial(make_map, reader_normalisation={"columns": "column", "mass": "row"}[soft_map])
     if align_by == "activations":
         joint = activation_moments(pair, activations, images)
         return by_activations(pair, joint, solve, mass, ground_metric or "correlation", to_map)
@@ -116,7 +117,7 @@ def optimal_transport(
 # by activations
 
 
-def activation_moments(pair: Pair, activations: str, images: Images) -> list[list[Moments]]:
+def activation_moments(pair: Pair, activations: str, images: Images) -> list[list[JointMoments]]:
     """For each group the joint moments of A's and B's neurons at each of its sites, over all images.
 
     What a neuron answers is taken at every pixel (or token), as the layers that read it see it ('post':
@@ -127,12 +128,12 @@ def activation_moments(pair: Pair, activations: str, images: Images) -> list[lis
         list(zip(sites_of(a, activations), sites_of(b, activations), strict=True)) for a, b in pair.groups
     ]
     one, other = traced_with(pair.network_a, pair.a), traced_with(pair.network_b, pair.b)
-    found = iter(moments(one, other, [both for mine in sites for both in mine], images, BATCH))
+    found = iter(joint_moments(one, other, [both for mine in sites for both in mine], images, BATCH))
     return [[next(found) for _ in mine] for mine in sites]
 
 
 def by_activations(
-    pair: Pair, joint: Sequence[Sequence[Moments]], solve, mass: str, ground_metric: str, to_map
+    pair: Pair, joint: Sequence[Sequence[JointMoments]], solve, mass: str, ground_metric: str, to_map
 ) -> Match:
     """Neurons are alike that answer alike to the same images.
 
@@ -157,7 +158,7 @@ def sites_of(group: Group, activations: str):
     return group.written if activations == "pre" or not group.read else group.read
 
 
-def correlation_cost(joint: Moments) -> Tensor:
+def correlation_cost(joint: JointMoments) -> Tensor:
     """1 - Pearson correlation (n, m), from 0 to 2; a constant neuron correlates with nothing: 1."""
     std_x, std_y = varying_std(joint.var_x, joint.mean_x), varying_std(joint.var_y, joint.mean_y)
     return 1 - (joint.covariance / torch.outer(std_x, std_y)).clamp(-1, 1)
@@ -169,7 +170,7 @@ def varying_std(var: Tensor, mean: Tensor) -> Tensor:
     return torch.where(std > SMALLEST_STD * mean.abs(), std, torch.inf)
 
 
-def distance_cost(joint: Moments) -> Tensor:
+def distance_cost(joint: JointMoments) -> Tensor:
     """Root mean square difference (n, m) of the activations."""
     squares_x = joint.var_x + joint.mean_x.square()
     squares_y = joint.var_y + joint.mean_y.square()
@@ -177,7 +178,7 @@ def distance_cost(joint: Moments) -> Tensor:
     return (squares_x[:, None] + squares_y - 2 * products).clamp(min=0).sqrt()
 
 
-ACTIVATION_COSTS: dict[str, Callable[[Moments], Tensor]] = {
+ACTIVATION_COSTS: dict[str, Callable[[JointMoments], Tensor]] = {
     "correlation": correlation_cost,
     "euclidean": distance_cost,
 }
@@ -280,7 +281,7 @@ class WeightCosts:
             pairs.append((unit_rows(rows_of(a, one)), unit_rows(rows_of(b, other))))
         return pairs
 
-    def nothing_else_along(self, member: Member) -> bool:
+    def nothing_else_along(self, member: ParameterAxis) -> bool:
         """Whether all positions on the other axes of a weight belong to groups."""
         for (axis, blocks), found in self.pair.groups_a.axes[member.parameter].items():
             if axis != member.axis:
@@ -315,18 +316,20 @@ class WeightCosts:
         )
 
 
-def looked_at(group: Group, sides: str) -> tuple[Member, ...]:
+def looked_at(group: Group, sides: str) -> tuple[ParameterAxis, ...]:
     """The weights by which neurons are compared."""
     return group.writers + group.readers if sides == "both" else group.writers
 
 
-def others_along(alignment: Alignment, member: Member) -> list[int]:
+def others_along(alignment: Alignment, member: ParameterAxis) -> list[int]:
     """Numbers of the groups along the other axes of a member's parameter."""
     axes = alignment.axes[member.parameter]
     return [number for (axis, _), found in axes.items() if axis != member.axis for number, _ in found]
 
 
-def without(tensor: Tensor, member: Member, alignment: Alignment, maps: Sequence[Map | None]) -> Tensor:
+def without(
+    tensor: Tensor, member: ParameterAxis, alignment: Alignment, maps: Sequence[Map | None]
+) -> Tensor:
     """`tensor` with zeros for neurons along its other axes that are not matched yet."""
     stay = [map_ and identity(group.size) for map_, group in zip(maps, alignment.groups, strict=True)]
     return move_parameter(tensor, member.parameter, alignment, alignment, stay, tensor.shape, but=member.axis)
@@ -378,7 +381,7 @@ def weight_matching(pair: Pair, *, starts: int = 3, seed: int = 0) -> Match:
         if best is None or found[0] > best[0]:
             best = found
     _, maps, passes = best
-    couplings = tuple(map_.outgoing / len(map_.outgoing) for map_ in maps)
+    couplings = tuple(map_.writer_map / len(map_.writer_map) for map_ in maps)
     distances = tuple(similarity.distances(i, maps) for i in range(len(maps)))
     return Match(couplings, tuple(maps), distances, passes)
 
