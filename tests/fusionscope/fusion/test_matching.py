@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from torch import nn
 from torch.nn import functional as F
 
-from fusionscope.alignment.activations import Moments, record, traced_with
+from fusionscope.alignment.activations import record, traced_with
 from fusionscope.alignment.move import (
     make_map,
     move,
@@ -30,6 +30,7 @@ from fusionscope.fusion.matching import (
     unit_rows,
 )
 from fusionscope.images import Images
+from fusionscope.moments import JointMoments
 
 WEIGHTS = {"align_by": "weights", "solver": "exact"}
 
@@ -109,7 +110,7 @@ def test_passes_end_where_no_group_can_be_solved_better(name, sides):
     costs = WeightCosts(pair, "euclidean", sides)
 
     def total(maps) -> float:
-        couplings = [map_.outgoing / len(map_.outgoing) for map_ in maps]
+        couplings = [map_.writer_map / len(map_.writer_map) for map_ in maps]
         return sum(costs.total(i, maps, couplings) for i in range(len(costs)))
 
     best = total(match.maps)
@@ -247,7 +248,7 @@ def test_importance_by_activations_is_the_share_of_root_mean_squares():
 @pytest.mark.parametrize("constant", [0.0, 0.1, -1e5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_constant_neuron_correlates_with_nothing(constant, dtype):
-    joint = Moments()
+    joint = JointMoments()
     x, y = rows(1, 2, 500), rows(2, 3, 500)
     x[0] = torch.tensor(constant, dtype=dtype).double() * (
         1 + 1e-7 * rows(3, 1, 500)[0] * (dtype == torch.float32)
@@ -356,7 +357,7 @@ def test_the_seed_drives_weight_matching_and_nothing_else_does():
 def test_permutation_map_puts_neuron_order_j_at_j():
     order = torch.tensor([2, 0, 1])
     assert torch.equal(permutation_map(order).permutation, order)
-    rows_moved = permutation_map(order).outgoing.T @ torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)
+    rows_moved = permutation_map(order).writer_map.T @ torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)
     assert rows_moved.tolist() == [30.0, 10.0, 20.0]
     assert make_map(torch.ones(2, 2)).permutation is None
 

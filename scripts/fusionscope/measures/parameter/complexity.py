@@ -23,7 +23,7 @@ from fusionscope.graph.trace import operation, shape
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, folded_into, traced_in_double
-from fusionscope.measures.parameter.gauss_newton import squared_pullbacks
+from fusionscope.measures.parameter.gauss_newton import squared_vjp_norms
 from fusionscope.measures.parameter.landscape import Landscape
 
 MARGIN_QUANTILE = 0.1
@@ -199,7 +199,7 @@ def mean_square_of_single_gradients(landscape: Landscape) -> float:
     p = predict(network, images, landscape.batch_size).softmax(1)
     residuals = p - F.one_hot(images.labels, p.shape[1])
     try:
-        return squared_pullbacks(network, images, residuals.unsqueeze(1)).mean().item()
+        return squared_vjp_norms(network, images, residuals.unsqueeze(1)).mean().item()
     except RuntimeError as error:  # vmap's, say where the way through the network depends on its numbers
         reason = str(error).partition("\n")[0]
         raise NotDefined(f"no gradients of single images can be had ({reason})") from error
