@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.images import AUGMENTATIONS, Images
-from fusionscope.measures.prediction.prediction import accuracy, mean_loss, predict
 from fusionscope.weights import set_weights
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
