@@ -3,7 +3,6 @@
 An entry is a string `module:name`. With it goes what else its table says that a number depends on.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from fusionscope.fusion.options import ALIGNMENTS, MERGES
 from fusionscope.measures.names import METRICS
 from fusionscope.networks.model_types import MODEL_TYPES
-from fusionscope.options import CODE_PATTERN
 from fusionscope.report.plot_table import MEASUREMENTS, PLOTS, Plot
 from fusionscope.training.data_sets import DATA_SETS
 from machinery.code_hashes import entry_hashes, is_ours
+from machinery.settings import plain
 
 BIASES = "fusionscope.networks.biases:give_biases"
 REPAIR = "fusionscope.fusion.repair:repaired_mean"
@@ -24,10 +23,9 @@ Entries = dict[str, Any]  # `module:name` -> what its table says besides
 
 
 def of_data_set(name: str) -> Entries:
-    """What reads a data set, with its mean, number of classes and so on."""
+    """What reads a data set, and what its images look like."""
     data_set = DATA_SETS[name]
-    texts = [data_set] if isinstance(data_set, str) else vars(data_set).values()
-    return {text: repr(data_set) for text in texts if isinstance(text, str) and re.match(CODE_PATTERN, text)}
+    return {data_set.read: plain([data_set.num_classes, data_set.mean, data_set.std])}
 
 
 def of_network(network: Mapping[str, Any]) -> Entries:
