@@ -9,7 +9,9 @@ from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent  # ours, also as a module of another workflow
 if not ROOT.is_dir():
-    raise WorkflowError("fusionscope has to lie on this machine: clone it, and name the path of its Snakefile")
+    raise WorkflowError(
+        "fusionscope has to lie on this machine: clone it, and name the path of its Snakefile"
+    )
 if Path.cwd().resolve() != ROOT:  # then nothing is written there, not even what Python compiles
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # for the jobs

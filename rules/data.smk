@@ -21,6 +21,6 @@ rule prepare_data:
         data_dir=SETTINGS["data_dir"],  # where the same images lie changes no result: no parameter
     params:
         source=STUDY.data_source,
-        code=STUDY.code("prepare_data", STUDY.data_entries),
+        code=STUDY.code("prepare_data"),
     script:
         "../scripts/prepare_data.py"

@@ -28,6 +28,6 @@ rule fuse:
         networks=STUDY.parent_networks,
         fusion=STUDY.fusion,
         recipe=STUDY.finetune_recipe,
-        code=STUDY.code("fuse", STUDY.parent_network_entries, STUDY.fusion_entries),
+        code=STUDY.code("fuse"),
     script:
         "../scripts/fuse.py"

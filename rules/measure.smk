@@ -23,7 +23,7 @@ rule measure_input:
     params:
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "input_space"),
-        code=STUDY.code("measure_input", STUDY.network_entries),
+        code=STUDY.code("measure_input"),
     script:
         "../scripts/measure_input.py"
 
@@ -52,7 +52,7 @@ rule measure_hessian:
     params:
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "hessian"),
-        code=STUDY.code("measure_hessian", STUDY.network_entries),
+        code=STUDY.code("measure_hessian"),
     script:
         "../scripts/measure_hessian.py"
 
@@ -81,7 +81,7 @@ rule measure_scales:
     params:
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "flatness"),
-        code=STUDY.code("measure_scales", STUDY.network_entries),
+        code=STUDY.code("measure_scales"),
     script:
         "../scripts/measure_scales.py"
 
@@ -112,7 +112,7 @@ rule measure_complexity:
         network=STUDY.network,
         images=STUDY.setting("measurements", "flatness", "images"),
         entries=STUDY.complexity_measures,
-        code=STUDY.code("measure_complexity", STUDY.network_entries, STUDY.complexity_entries),
+        code=STUDY.code("measure_complexity"),
     script:
         "../scripts/measure_complexity.py"
 
@@ -142,7 +142,7 @@ rule measure_prediction:
         network=STUDY.network,
         parent_networks=STUDY.ensemble_networks,
         recipe=STUDY.setting("measurements", "prediction_space"),
-        code=STUDY.code("measure_prediction", STUDY.network_entries),
+        code=STUDY.code("measure_prediction"),
     script:
         "../scripts/measure_prediction.py"
 
@@ -179,11 +179,6 @@ rule measure_connectivity:
         reference=STUDY.reference,
         repair_images=STUDY.repair_images,
         recipe=STUDY.setting("measurements", "connectivity"),
-        code=STUDY.code(
-            "measure_connectivity",
-            STUDY.network_entries,
-            STUDY.parent_network_entries,
-            STUDY.repair_entries,
-        ),
+        code=STUDY.code("measure_connectivity"),
     script:
         "../scripts/measure_connectivity.py"

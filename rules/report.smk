@@ -99,6 +99,6 @@ rule plot:
         entry=STUDY.plot_entry,
         options=STUDY.plot_options,
         caption=STUDY.plot_caption,
-        code=STUDY.code("plot", STUDY.plot_entries),
+        code=STUDY.code("plot"),
     script:
         "../scripts/plot.py"

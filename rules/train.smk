@@ -27,6 +27,6 @@ rule train:
     params:
         network=STUDY.trained_network,
         recipe=STUDY.setting("training"),
-        code=STUDY.code("train", STUDY.trained_network_entries),
+        code=STUDY.code("train"),
     script:
         "../scripts/train.py"

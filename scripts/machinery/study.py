@@ -312,18 +312,18 @@ class Study:
 
     # the code that results depend on
 
-    def code(self, rule: str, *kinds: Callable[[Any], Entries]) -> OfWildcards:
+    def code(self, rule: str) -> OfWildcards:
         """A function of a job's wildcards: the hashes of the code that its results depend on.
 
-        That is the rule's script with all it imports, and the entries of `kinds`, functions of the job's
-        wildcards, with all they import.
+        That is the rule's script with all it imports, and the entries that the job's experiment names with
+        all they import.
         """
         script = script_hashes(rule, keep=(METRIC_NAMES,) if rule in SHOW_NAMES else ())
 
         def look_up(wildcards: Any) -> dict[str, Any]:
             found: Entries = {}
-            for kind in kinds:
-                found |= kind(wildcards)
+            for kind in ENTRIES_OF.get(rule, ()):
+                found |= kind(self, wildcards)
             return with_entries(script, found)
 
         return look_up
@@ -375,6 +375,21 @@ class Study:
                 check_nothing_is_overwritten(experiment, exists)
             else:
                 check_provided(experiment, exists)
+
+
+# Which entries the jobs of a rule use, besides what its script imports.
+ENTRIES_OF: dict[str, tuple[Callable[[Study, Any], Entries], ...]] = {
+    "prepare_data": (Study.data_entries,),
+    "train": (Study.trained_network_entries,),
+    "fuse": (Study.parent_network_entries, Study.fusion_entries),
+    "measure_input": (Study.network_entries,),
+    "measure_hessian": (Study.network_entries,),
+    "measure_scales": (Study.network_entries,),
+    "measure_complexity": (Study.network_entries, Study.complexity_entries),
+    "measure_prediction": (Study.network_entries,),
+    "measure_connectivity": (Study.network_entries, Study.repair_entries),
+    "plot": (Study.plot_entries,),
+}
 
 
 def any_of(names: Iterable[str]) -> str:
