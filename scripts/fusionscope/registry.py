@@ -36,7 +36,8 @@ def load_own(entry: str, what: str) -> Callable[..., Any]:
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
                 raise InputError(
-                    f"{where}: there is no module {error.name} in {os.getcwd()}; start in the folder that holds it"
+                    f"{where}: there is no module {error.name} in {os.getcwd()}; "
+                    "start in the folder that holds it"
                 ) from error
             raise InputError(f"{where}: importing {module} failed: {reason(error)}; fix it") from error
     found = getattr(imported, name, None)

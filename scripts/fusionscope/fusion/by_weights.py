@@ -1,6 +1,7 @@
 """Couplings of neurons whose weights are alike, given how the neurons around them are matched."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from fusionscope.alignment.groups import Alignment, Group, ParameterAxis
 from fusionscope.alignment.move import Map, make_map, move_parameter, rows_of, see_blocks
 from fusionscope.fusion.pair import RELATIVE_GAIN, Match, Pair, ToMap, changed
 from fusionscope.fusion.transport import Solver, proportional, uniform
+from fusionscope.weights import Weights
 
 
 def by_weights(
@@ -158,14 +160,16 @@ class WeightCosts:
 
     def masses(self, index: int, mass: str) -> tuple[Tensor, Tensor]:
         """Masses (n,), (m,) of a group's neurons."""
-        groups = self.pair.groups[index]
+        group_a, group_b = self.pair.groups[index]
         if mass == "uniform":
-            return tuple(uniform(group.size) for group in groups)
-        weights = self.pair.a, self.pair.b
-        return tuple(
-            proportional(sum(rows_of(w[m.parameter], m).double().norm(dim=1) for m in group.writers))
-            for group, w in zip(groups, weights, strict=True)
-        )
+            return uniform(group_a.size), uniform(group_b.size)
+        return importance(self.pair.a, group_a), importance(self.pair.b, group_b)
+
+
+def importance(weights: Weights, group: Group) -> Tensor:
+    """Masses (n,) of a group's neurons: their share of the norms of incoming weights."""
+    norms = (rows_of(weights[m.parameter], m).double().norm(dim=1) for m in group.writers)
+    return proportional(reduce(torch.add, norms))
 
 
 def compared_weights(group: Group, sides: str) -> tuple[ParameterAxis, ...]:

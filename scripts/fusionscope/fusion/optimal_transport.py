@@ -13,7 +13,7 @@ from fusionscope.images import Images
 
 
 class OptimalTransport(OptimalTransportOptions):
-    """After Singh & Jaggi 2020 (arXiv 1910.05653, section 4); with its defaults the study's `geometric_fused`.
+    """After Singh & Jaggi 2020 (arXiv 1910.05653, section 4); by default the study's `geometric_fused`.
 
     `align_by` 'weights': see `by_weights`; 'activations' on images: see `by_activations`. `mass` of a
     neuron: 'uniform', or 'importance' (the norm of its incoming weights; the root mean square of its
@@ -22,7 +22,9 @@ class OptimalTransport(OptimalTransportOptions):
 
     def align(self, pair: Pair, images: Images | None, seed: int) -> Match:
         """The neurons of A matched to those of B. Raises InputError where images are needed and missing."""
+        assert self.ground_metric is not None  # filled in with the options' checks, as below
         if self.align_by == "weights":
+            assert self.sides is not None
             return by_weights(
                 pair,
                 self.solver_function(),
@@ -31,11 +33,11 @@ class OptimalTransport(OptimalTransportOptions):
                 ground_metric=self.ground_metric,
                 sides=self.sides,
             )
+        assert self.activations is not None
         if images is None:
             raise InputError("align_by 'activations' needs images: give 'images', or align by weights")
-        joint = activation_moments(pair, self.activations, images)
         return by_activations(
-            joint,
+            activation_moments(pair, self.activations, images),
             self.solver_function(),
             self.map_function(),
             mass=self.mass,

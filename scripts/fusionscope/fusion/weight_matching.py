@@ -1,6 +1,7 @@
 """Neurons matched by coordinate descent on all weights (Git Re-Basin)."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def first_maps(similarity: "WeightProducts", start: int, stream: torch.Generator
     maps: list[Map | None] = [None] * len(similarity.sizes)
     for index in range(len(maps)):
         maps[index] = similarity.best_map(index, maps)
-    return maps
+    return [map_ for map_ in maps if map_ is not None]  # all of them
 
 
 def descend(
@@ -118,12 +119,12 @@ class WeightProducts:
 
     def best_map(self, index: int, maps: Sequence[Map | None]) -> Map:
         """The permutation of a group that raises the sum most, given all others."""
-        products = sum(a @ b.T for a, b in self.rows(index, maps))
+        products = reduce(torch.add, (a @ b.T for a, b in self.rows(index, maps)))
         return permutation_map(assignment(-products.T))
 
     def distances(self, index: int, maps: Sequence[Map]) -> Tensor:
         """(n, n): squared Euclidean distances between all that a neuron of A and one of B have."""
-        return sum(torch.cdist(a, b).square() for a, b in self.rows(index, maps))
+        return reduce(torch.add, (torch.cdist(a, b).square() for a, b in self.rows(index, maps)))
 
     def rows(self, index: int, maps: Sequence[Map | None]) -> list[tuple[Tensor, Tensor]]:
         """For each learned parameter of a group what it holds for each neuron of A (moved) and B, float64."""
