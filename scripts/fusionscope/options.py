@@ -238,7 +238,9 @@ def path_inside(options: object, location: tuple[int | str, ...]) -> list[str]:
     path: list[str] = []
     node: Any = options
     for part in location:
-        inside = part in node if isinstance(node, Mapping) else isinstance(node, list) and isinstance(part, int)
+        inside = (
+            part in node if isinstance(node, Mapping) else isinstance(node, list) and isinstance(part, int)
+        )
         if inside:
             node = node[part]
             path.append(str(part))

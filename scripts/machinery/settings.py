@@ -14,12 +14,12 @@ import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from fusionscope.errors import InputError
-from fusionscope.fusion.options import METHODS, FusionOptions, check_fusion
+from fusionscope.fusion.options import METHODS, check_fusion
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.options import (
-    LONGEST_KEY,
     CODE_PATTERN,
+    LONGEST_KEY,
     Count,
     Flag,
     KnownName,
@@ -96,12 +96,20 @@ class Spaces(Options):
     """What is measured; each may be switched off by itself."""
 
     input: Flag = Field(True, description="Lipschitz constants: how the output moves with the image.")
-    parameter: Flag = Field(True, description="All of hessian, scales and complexity: false switches the three off.")
+    parameter: Flag = Field(
+        True, description="All of hessian, scales and complexity: false switches the three off."
+    )
     hessian: Flag = Field(True, description="Top eigenvalue, trace and spectral density of the Hessian.")
-    scales: Flag = Field(True, description="Sigma and alpha, the perturbations of the weights that accuracy bears.")
-    complexity: Flag = Field(True, description="The measures made of sigma and alpha, and those under complexity.")
+    scales: Flag = Field(
+        True, description="Sigma and alpha, the perturbations of the weights that accuracy bears."
+    )
+    complexity: Flag = Field(
+        True, description="The measures made of sigma and alpha, and those under complexity."
+    )
     prediction: Flag = Field(True, description="Accuracy, losses, generalisation gap and calibration.")
-    connectivity: Flag = Field(True, description="The line between the parents, and similarity of representations.")
+    connectivity: Flag = Field(
+        True, description="The line between the parents, and similarity of representations."
+    )
     correlation: Flag = Field(True, description="Correlation of every metric with accuracy, or with the gap.")
 
     @model_validator(mode="after")
@@ -199,7 +207,6 @@ class FusionSection:
 
     @staticmethod
     def __get_pydantic_json_schema__(schema: Any, handler: Any) -> dict[str, Any]:
-        from pydantic import TypeAdapter
         from pydantic_core import core_schema
 
         return handler(core_schema.union_schema([model.__pydantic_core_schema__ for model in MODELS]))
@@ -208,22 +215,25 @@ class FusionSection:
 class Settings(Options):
     """All of config.yaml."""
 
-    run: Annotated[list[str], Field(min_length=1), expecting("a list of experiment names, at least one")] = Field(
-        description="Which experiments to build: names of entries under experiments."
+    run: Annotated[list[str], Field(min_length=1), expecting("a list of experiment names, at least one")] = (
+        Field(description="Which experiments to build: names of entries under experiments.")
     )
     data_dir: Annotated[Text, expecting("a folder")] = Field(
         "data", description="Folder where torchvision's data sets lie, or are downloaded to."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where networks are computed: auto is the GPU if there is one; cuda fails without one."
+        "auto",
+        description="Where networks are computed: auto is the GPU if there is one; cuda fails without one.",
     )
     gpu_slots: Count = Field(1, description="Jobs that may share one GPU.")
     experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
     training: dict[str, TrainingRecipe] = Field(
-        {"paper": TrainingRecipe()}, description="Training recipes by name; each states what differs from paper."
+        {"paper": TrainingRecipe()},
+        description="Training recipes by name; each states what differs from paper.",
     )
     measurements: dict[str, MeasurementRecipe] = Field(
-        {"full": MeasurementRecipe()}, description="Measurement recipes by name; each states what differs from full."
+        {"full": MeasurementRecipe()},
+        description="Measurement recipes by name; each states what differs from full.",
     )
     fusions: dict[FusionName, dict[str, Any]] = Field(
         {"naive_fused": {"method": "average"}, "geometric_fused": {"method": "optimal_transport"}},
@@ -286,7 +296,9 @@ def resolve_experiment(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def check_plots(experiment: Mapping[str, Any], where: str) -> None:
     """Plots that are asked for by name show parts that are measured."""
     for plot in experiment.get("plots", ()):
-        lacking = [part for part in PLOTS[plot].needs if part not in experiment["spaces"]] if plot in PLOTS else []
+        lacking = (
+            [part for part in PLOTS[plot].needs if part not in experiment["spaces"]] if plot in PLOTS else []
+        )
         if lacking:
             raise InputError(
                 f"{where}.plots: '{plot}' shows what 'spaces' has switched off ({', '.join(lacking)}); "
