@@ -3,9 +3,10 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.report.plots import connectivity, save_figure
+    from fusionscope.report.plots.connectivity import draw
+    from fusionscope.report.save import save_figure
     from fusionscope.report.tables import read_tables
 
     running.start_work()
     paths, measurements = (read_tables(getattr(snakemake.input, name)) for name in ("paths", "measurements"))
-    save_figure(connectivity(paths, measurements), snakemake.output)
+    save_figure(draw(paths, measurements), snakemake.output)

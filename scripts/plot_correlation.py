@@ -5,8 +5,9 @@ from machinery import job
 with job.running(snakemake) as running:
     import pandas as pd
 
-    from fusionscope.report.plots import correlation_heatmap, save_figure
+    from fusionscope.report.plots.correlation import draw
+    from fusionscope.report.save import save_figure
 
     running.start_work()
-    figure = correlation_heatmap(pd.read_csv(snakemake.input[0]), snakemake.params.accuracy_metric)
+    figure = draw(pd.read_csv(snakemake.input[0]), snakemake.params.accuracy_metric)
     save_figure(figure, snakemake.output)

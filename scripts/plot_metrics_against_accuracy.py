@@ -3,9 +3,10 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.report.plots import metrics_against_accuracy, save_figure
+    from fusionscope.report.plots.metrics_against_accuracy import draw
+    from fusionscope.report.save import save_figure
     from fusionscope.report.tables import read_tables
 
     running.start_work()
-    figure = metrics_against_accuracy(read_tables(snakemake.input), snakemake.params.accuracy_metric)
+    figure = draw(read_tables(snakemake.input), snakemake.params.accuracy_metric)
     save_figure(figure, snakemake.output)

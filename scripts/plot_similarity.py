@@ -3,8 +3,9 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.report.plots import save_figure, similarity_heatmap
+    from fusionscope.report.plots.similarity import draw
+    from fusionscope.report.save import save_figure
     from fusionscope.report.tables import read_tables
 
     running.start_work()
-    save_figure(similarity_heatmap(read_tables(snakemake.input)), snakemake.output)
+    save_figure(draw(read_tables(snakemake.input)), snakemake.output)
