@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from fusionscope.errors import InputError
 
@@ -31,19 +32,25 @@ TABLES = {
     "fusionscope.training.data_sets",
     "fusionscope.training.recipes",
 }
+# What jobs do only where their configuration says so: not followed from scripts, but an entry of such jobs.
+ON_DEMAND = {
+    "fusionscope.fusion.finetune",
+    "fusionscope.fusion.repair",
+    "fusionscope.networks.biases",
+}
 
 
 @cache
 def script_hashes(rule: str, *, keep: tuple[str, ...] = ()) -> dict[str, str]:
-    """Module -> hash, sorted, for a rule's script and all that it imports and a result can depend on.
+    """Module -> hash, sorted, for a rule's script and all that it imports and each result depends on.
 
     `keep`: modules of TABLES that this rule's results do depend on.
     """
-    return closure_hashes([rule, NUMERICS], [SCRIPTS], keep)
+    return closure_hashes([rule, NUMERICS], [SCRIPTS], (TABLES | ON_DEMAND).difference(keep))
 
 
 @cache
-def entry_hashes(entry: str, start_folder: str | Path) -> dict[str, str]:
+def entry_hashes(entry: str, start_folder: str | Path, *, keep: tuple[str, ...] = ()) -> dict[str, str]:
     """The same for what the string `module:name` names: a thing of the library's, or of the user's own.
 
     The user's modules are looked for below `start_folder`; installed packages have no hash. Raises
@@ -51,7 +58,7 @@ def entry_hashes(entry: str, start_folder: str | Path) -> dict[str, str]:
     """
     roots = [SCRIPTS] if is_ours(entry) else [Path(start_folder), SCRIPTS]
     try:
-        return closure_hashes([entry.split(":")[0]], roots)
+        return closure_hashes([entry.split(":")[0]], roots, TABLES.difference(keep))
     except SyntaxError as error:
         raise InputError(f"{error.filename}, line {error.lineno}: is not Python ({error.msg})") from error
 
@@ -62,29 +69,28 @@ def is_ours(entry: str) -> bool:
 
 
 def closure_hashes(
-    modules: Iterable[str], roots: Sequence[Path], keep: Collection[str] = ()
+    modules: Iterable[str], roots: Sequence[Path], left_out: Collection[str] = frozenset(TABLES)
 ) -> dict[str, str]:
     """Module -> hash, sorted, for `modules` and all that they import from `roots`, directly or not.
 
-    A module comes from the first root that has it. Packages that are in none have no hash.
+    A module comes from the first root that has it. Packages that are in none have no hash; modules of ours
+    that are `left_out` are not followed either.
     """
     found: dict[str, str] = {}
     waiting = [file for module in modules for file in module_files(roots, module)]
     while waiting:
         path, root = waiting.pop()
         name = ".".join(module_parts(path, root))
-        if name in found or (root == SCRIPTS and name not in keep and is_left_out(path, name)):
+        if name in found or (root == SCRIPTS and (name in left_out or changes_nothing(path, name))):
             continue
         found[name], imported = read_module(path, root)
         waiting.extend(file for module in imported for file in module_files(roots, module))
     return dict(sorted(found.items()))
 
 
-def is_left_out(path: Path, name: str) -> bool:
-    """Whether no result depends on a module of ours, nor on what it imports."""
-    if path.name == "__init__.py" or name in TABLES:
-        return True
-    return name.startswith("machinery.") and name != NUMERICS
+def changes_nothing(path: Path, name: str) -> bool:
+    """Whether a module of ours is machinery, or the begin of a package: no number depends on these."""
+    return path.name == "__init__.py" or (name.startswith("machinery.") and name != NUMERICS)
 
 
 @cache
@@ -93,6 +99,8 @@ def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = path.parent.relative_to(root).parts
     imports: list[str] = []
+    for node in filter(is_for_type_checkers, ast.walk(tree)):
+        node.body = [ast.Pass()]  # it never runs
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.extend(alias.name for alias in node.names)
@@ -104,6 +112,11 @@ def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
         drop_docstring(node)
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH]
     return digest, tuple(filter(None, imports))
+
+
+def is_for_type_checkers(node: ast.AST) -> TypeGuard[ast.If]:
+    """Whether it is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def drop_docstring(node: ast.AST) -> None:

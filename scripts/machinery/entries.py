@@ -12,12 +12,12 @@ from fusionscope.measures.names import METRICS
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.report.plot_table import MEASUREMENTS, PLOTS, Plot
 from fusionscope.training.data_sets import DATA_SETS
-from machinery.code_hashes import entry_hashes, is_ours
+from machinery.code_hashes import entry_hashes, is_ours, script_hashes
 from machinery.settings import plain
 
 BIASES = "fusionscope.networks.biases:give_biases"
-REPAIR = "fusionscope.fusion.repair:repaired_mean"
-TRAINING = "fusionscope.training.train:train"
+REPAIR = "fusionscope.fusion.repair:repaired"
+FINETUNE = "fusionscope.fusion.finetune:Finetune"
 
 Entries = dict[str, Any]  # `module:name` -> what its table says besides
 
@@ -43,7 +43,7 @@ def of_fusion(definition: Mapping[str, Any]) -> Entries:
         MERGES.get(definition["merge"], definition["merge"]),
     ]
     if "finetune" in definition:
-        steps.append(TRAINING)
+        steps.append(FINETUNE)
     return dict.fromkeys(steps) | of_repair(definition)
 
 
@@ -73,14 +73,15 @@ def plot_of(name: str) -> tuple[str, Plot]:
     return short, Plot(draw=name, label=short.replace("_", " "), caption=name, inputs=(MEASUREMENTS,))
 
 
-def with_entries(script: Mapping[str, str], entries: Entries) -> dict[str, Any]:
-    """The hashes of a `script`'s modules and of those of `entries`, as one parameter of a job.
+def with_entries(rule: str, entries: Entries, keep: tuple[str, ...]) -> dict[str, Any]:
+    """The hashes of the modules of a rule's script and of `entries`, as one parameter of a job.
 
-    Modules of the library are listed once, those of the user by the entry that needs them.
+    Modules of the library are listed once, those of the user by the entry that needs them. `keep`: tables
+    that the rule's results depend on.
     """
-    modules, own = dict(script), {}
+    modules, own = dict(script_hashes(rule, keep=keep)), {}
     for entry in sorted(entries):
-        hashes = entry_hashes(entry, Path.cwd())
+        hashes = entry_hashes(entry, Path.cwd(), keep=keep)
         if is_ours(entry):
             modules |= hashes
         elif hashes:

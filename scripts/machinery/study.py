@@ -24,7 +24,7 @@ from fusionscope.report.plot_table import (
     Plot,
 )
 from machinery import entries
-from machinery.code_hashes import METRIC_NAMES, entry_hashes, script_hashes
+from machinery.code_hashes import METRIC_NAMES, entry_hashes
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
 from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, record_file
 from machinery.settings import plain
@@ -318,13 +318,13 @@ class Study:
         That is the rule's script with all it imports, and the entries that the job's experiment names with
         all they import.
         """
-        script = script_hashes(rule, keep=(METRIC_NAMES,) if rule in SHOW_NAMES else ())
+        keep = (METRIC_NAMES,) if rule in SHOW_NAMES else ()
 
         def look_up(wildcards: Any) -> dict[str, Any]:
             found: Entries = {}
             for kind in ENTRIES_OF.get(rule, ()):
                 found |= kind(self, wildcards)
-            return with_entries(script, found)
+            return with_entries(rule, found, keep)
 
         return look_up
 

@@ -228,7 +228,9 @@ def test_a_child_that_was_made_here_is_not_taken_for_a_provided_one():
     assert tiny(made, weights="provided", seeds=1).provided == frozenset()
 
 
-@pytest.mark.parametrize("name", ["parent_1", "parent_2_initial_weights", "naive_fused", "naive_fused_aligned"])
+@pytest.mark.parametrize(
+    "name", ["parent_1", "parent_2_initial_weights", "naive_fused", "naive_fused_aligned"]
+)
 def test_weights_that_would_be_overwritten_are_named(name):
     there = {f"{FOLDER}/{name}.pth"}
     with pytest.raises(InputError, match=rf"{name}\.pth: was not made by this workflow and would be overwr"):
@@ -238,7 +240,9 @@ def test_weights_that_would_be_overwritten_are_named(name):
 def test_weights_that_are_promised_and_not_there_are_named():
     there = {f"{FOLDER}/parent_1.pth"}
     study = tiny(there, weights="provided", seeds=4)
-    with pytest.raises(InputError, match=r"seed1/parent_2\.pth, .* and 2 more: no such file, though tiny has"):
+    with pytest.raises(
+        InputError, match=r"seed1/parent_2\.pth, .* and 2 more: no such file, though tiny"
+    ):
         study.check_weights(there.__contains__)
 
 
