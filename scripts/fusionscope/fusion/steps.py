@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from fusionscope.errors import InputError
 from fusionscope.fusion.mean import MergeStep
-from fusionscope.fusion.options import ALIGNMENTS, MERGES, FusionOptions
+from fusionscope.fusion.options import ALIGNMENTS, MERGES, FusionOptions, check_fusion
 from fusionscope.fusion.pair import AlignmentStep, Match, Pair
+from fusionscope.images import Images
 from fusionscope.options import check, short, suggest
 from fusionscope.registry import load_own, reason, resolve
 from fusionscope.weights import Weights
@@ -26,6 +27,20 @@ def alignment_step(definition: Mapping[str, Any]) -> AlignmentStep:
         return known(**{name: definition[name] for name in known.model_fields if name in definition})
     options = {name: value for name, value in definition.items() if name not in FusionOptions.model_fields}
     return own_step(method, "method", "align", options)
+
+
+def match_neurons(
+    method: str, pair: Pair, *, images: Images | None = None, seed: int = 0, **options: Any
+) -> Match | None:
+    """The neurons of A matched to those of B by `method` with its `options`; see AlignmentStep.
+
+    Raises InputError for options that are unknown or do not go together, and as the method does.
+    """
+    step = alignment_step(check_fusion({"method": method, **options}))
+    match = step.align(pair, images, seed)
+    if match is not None:
+        check_match(match, pair, method)
+    return match
 
 
 def merge_step(name: str) -> MergeStep:
