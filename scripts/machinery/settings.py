@@ -24,7 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from fusionscope.errors import InputError
-from fusionscope.fusion.options import METHODS, OwnFusion, check_fusion
+from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion, check_fusion
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.options import (
@@ -227,8 +227,8 @@ class FusionShape:
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        shapes = [handler(model.__pydantic_core_schema__) for model in (*METHODS.values(), OwnFusion)]
-        return {"anyOf": shapes}
+        models: list[type[FusionOptions]] = [*METHODS.values(), OwnFusion]
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in models]}
 
 
 class Settings(Options):
@@ -242,7 +242,7 @@ class Settings(Options):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
-        description="auto: the GPU if there is one; cuda: the GPU, or fail.",
+        description="Where networks run: auto is the GPU if there is one; cuda fails without one.",
     )
     gpu_slots: Count = Field(default=1, description="Jobs that may share one GPU.")
     experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
