@@ -88,7 +88,7 @@ def whole(value: object) -> object:
     """3.0 is 3 (so are NumPy's integers), and `true` is no number."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer() and abs(value) < MANY):
         return int(value)
     return value
 
@@ -98,7 +98,7 @@ def number(value: object) -> object:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class expecting:
     """Says what is right where a value is not: `text` follows 'expected'. Deeper mistakes keep their own."""
 
@@ -116,7 +116,7 @@ class expecting:
             raise PydanticCustomError("expected", "expected {text}", {"text": self.text}) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KnownName:
     """For a text that names an entry of a table; with `own`, also a thing of one's own, `module:name`."""
 
