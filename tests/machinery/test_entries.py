@@ -113,7 +113,7 @@ def study() -> Study:
 
 
 @pytest.fixture(scope="module")
-def changed_by(study) -> Callable[[str], set[str]]:
+def changed_by(tree, study) -> Callable[[str], set[str]]:
     """The jobs whose code parameter is another when a statement is added to a file."""
     before = codes(study)
     assert codes(study) == before
