@@ -24,7 +24,7 @@ from fusionscope.measures.connectivity.paths import highest, line, measure_path,
 from fusionscope.measures.prediction.prediction import ensemble_accuracy  # noqa: E402
 from fusionscope.networks.build import build, initialised  # noqa: E402
 from fusionscope.seeding import generator, seed_for  # noqa: E402
-from fusionscope.training import datasets  # noqa: E402
+from fusionscope.training.preparation import prepare  # noqa: E402
 from fusionscope.training.train import train  # noqa: E402
 from fusionscope.weights import set_weights  # noqa: E402
 
@@ -155,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "fashion_mnist.npz"
-        np.savez(data, **datasets.prepare("fashion_mnist", arguments.data_dir))
+        np.savez(data, **prepare("fashion_mnist", arguments.data_dir))
         page = HEAD + table({seed: run_seed(data, seed) for seed in SEEDS}) + "\n"
     print(page)
     if arguments.output:

@@ -8,7 +8,8 @@ sentences are the same. Needs pydantic alone, so that planning a run imports nei
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Annotated, Any, TypeVar
 
@@ -18,13 +19,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Strict,
     ValidationError,
-    WrapValidator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from fusionscope.errors import InputError
 
@@ -95,18 +98,51 @@ def number(value: object) -> object:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def expecting(text: str) -> WrapValidator:
+@dataclass(frozen=True)
+class expecting:
     """Says what is right where a value is not: `text` follows 'expected'. Deeper mistakes keep their own."""
 
-    def validated(value: Any, validate: Callable[[Any], Any]) -> Any:
+    text: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self.validate, handler(source))
+
+    def validate(self, value: Any, validate: Callable[[Any], Any]) -> Any:
         try:
             return validate(value)
         except ValidationError as error:
             if any(detail["loc"] for detail in error.errors(include_url=False, include_input=False)):
                 raise
-            raise PydanticCustomError("expected", "expected {text}", {"text": text}) from None
+            raise PydanticCustomError("expected", "expected {text}", {"text": self.text}) from None
 
-    return WrapValidator(validated)
+
+@dataclass(frozen=True)
+class KnownName:
+    """For a text that names an entry of a table; with `own`, also a thing of one's own, `module:name`."""
+
+    table: Collection[str]
+    own: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        known = {"enum": list(self.table)}
+        return {"anyOf": [known, {"type": "string", "pattern": CODE_PATTERN}]} if self.own else known
+
+    def validate(self, value: Any) -> str:
+        if isinstance(value, str) and (value in self.table or (self.own and is_code(value))):
+            return value
+        raise PydanticCustomError(
+            "unknown_name", "unknown name", {"known": list(self.table), "own": self.own}
+        )
+
+
+def is_code(name: str) -> bool:
+    """Whether `name` is that of a thing of one's own, `module:name`."""
+    return re.fullmatch(CODE_PATTERN, name) is not None
 
 
 _Int = Annotated[int, Strict()]
@@ -174,6 +210,9 @@ def explain(detail: ErrorDetails) -> tuple[str, str]:
         case "union_tag_invalid":
             key = quoted(context["discriminator"])[0]
             return key, unknown(value[key], quoted(context["expected_tags"]))
+        case "unknown_name":
+            own = ", or module:name for one of your own" if context["own"] else ""
+            return "", unknown(value, context["known"]) + own
         case "literal_error":
             return "", unknown(value, quoted(context["expected"]))
         case "value_error":
@@ -199,7 +238,10 @@ def path_inside(options: object, location: tuple[int | str, ...]) -> list[str]:
     path: list[str] = []
     node: Any = options
     for part in location:
-        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list) and isinstance(part, int)):
+        inside = (
+            part in node if isinstance(node, Mapping) else isinstance(node, list) and isinstance(part, int)
+        )
+        if inside:
             node = node[part]
             path.append(str(part))
     return path

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from fusionscope.evaluation import predict
 from fusionscope.graph.trace import shape
-from fusionscope.measures.parameter.gauss_newton import squared_pullbacks
+from fusionscope.measures.parameter.gauss_newton import squared_vjp_norms
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.subject import NotDefined, Subject, fold_batch_norm, layer_weights
 
@@ -104,7 +104,7 @@ def mean_square_of_single_gradients(landscape: Landscape) -> float:
     p = predict(network, images, landscape.batch_size).softmax(1)
     residuals = p - F.one_hot(images.labels, p.shape[1])
     try:
-        return squared_pullbacks(network, images, residuals.unsqueeze(1)).mean().item()
+        return squared_vjp_norms(network, images, residuals.unsqueeze(1)).mean().item()
     except RuntimeError as error:  # vmap's, say where the way through the network depends on its numbers
         reason = str(error).partition("\n")[0]
         raise NotDefined(f"no gradients of single images can be had ({reason})") from error
