@@ -53,7 +53,7 @@ class Options(BaseModel):
         names = {name: _names(name, field) for name, field in cls.model_fields.items()}
         known = [name for group in names.values() for name in group]
         unknown = [key for key in options if key not in known]
-        if unknown:
+        if unknown and cls.model_config.get("extra") != "allow":
             raise PydanticCustomError("unknown_key", "unknown key", {"key": unknown[0], "known": known})
         missing = [
             group[0]
