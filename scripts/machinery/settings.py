@@ -84,6 +84,9 @@ FusionName = Annotated[
 ]
 
 
+RecipeName = Annotated[str, expecting("text")]
+
+
 def one_or_list(value: object) -> str:
     return "list" if isinstance(value, list) else "one"
 
@@ -246,11 +249,11 @@ class Settings(Options):
     )
     gpu_slots: Count = Field(default=1, description="Jobs that may share one GPU.")
     experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
-    training: dict[str, TrainingRecipe] = Field(
+    training: dict[RecipeName, TrainingRecipe] = Field(
         default={"paper": TrainingRecipe()},
         description="Training recipes by name.",
     )
-    measurements: dict[str, MeasurementRecipe] = Field(
+    measurements: dict[RecipeName, MeasurementRecipe] = Field(
         default={"full": MeasurementRecipe()},
         description="Measurement recipes by name.",
     )
