@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fusionscope.alignment.labels import CLASS_OUTPUT, OTHER, READER, WRITER, Labelling, Use, label
+from fusionscope.alignment.labels import CLASS_OUTPUT, OTHER, READER, WRITER, AxisUse, Labelling, label
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import input_shape, operation, trace
+from fusionscope.graph.trace import input_shape, operation, trace_network
 
 SEVERAL_IMAGES = 2  # of one image could not be seen what is mixed across a batch
 SAME_FUNCTION = 1e-3  # within this, in whatever precision
@@ -32,7 +32,7 @@ AMBIGUOUS = "two of its places cannot be told apart"
 
 
 @dataclass(frozen=True)
-class Member:
+class ParameterAxis:
     """An axis of a parameter along which a group's neurons lie."""
 
     parameter: str  # its name in the state dict
@@ -43,7 +43,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Site:
+class ActivationAxis:
     """An axis of an activation along which a group's neurons lie."""
 
     node: str  # of the traced graph
@@ -57,14 +57,16 @@ class Group:
 
     name: str  # the first layer that writes to it, e.g. features.0 or layer2.0.conv2
     size: int
-    writers: tuple[Member, ...]  # weights whose rows make the neurons, in the order of the forward pass
-    readers: tuple[Member, ...]  # weights whose columns read them
-    others: tuple[Member, ...]  # biases, norms, scales
-    written: tuple[Site, ...]  # where writers put them, after a batch norm that follows directly
-    read: tuple[Site, ...]  # what readers see
+    writers: tuple[
+        ParameterAxis, ...
+    ]  # weights whose rows make the neurons, in the order of the forward pass
+    readers: tuple[ParameterAxis, ...]  # weights whose columns read them
+    others: tuple[ParameterAxis, ...]  # biases, norms, scales
+    written: tuple[ActivationAxis, ...]  # where writers put them, after a batch norm that follows directly
+    read: tuple[ActivationAxis, ...]  # what readers see
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[ParameterAxis, ...]:
         return self.writers + self.others + self.readers
 
 
@@ -93,7 +95,7 @@ class Alignment:
         )
 
     @cached_property
-    def axes(self) -> dict[str, dict[tuple[int, int], list[tuple[int, Member]]]]:
+    def axes(self) -> dict[str, dict[tuple[int, int], list[tuple[int, ParameterAxis]]]]:
         """For each parameter and each of its (axis, blocks): the groups along it, by their number."""
         found: dict = defaultdict(lambda: defaultdict(list))
         for number, group in enumerate(self.groups):
@@ -109,7 +111,7 @@ def alignment_groups(network: nn.Module) -> Alignment:
     fused by averaging only.
     """
     try:
-        traced = trace(network)
+        traced = trace_network(network)
     except Exception as error:  # torch.fx raises half a dozen kinds
         raise InputError(
             f"torch.fx cannot trace this network ({str(error).splitlines()[0]}): "
@@ -179,7 +181,7 @@ def smallest_tied(pairs: np.ndarray, count: int) -> np.ndarray:
             return first
 
 
-def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[int, str]:
+def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[AxisUse]) -> dict[int, str]:
     """The classes that cannot move for themselves: tied to an anchor, or ambiguous at some use."""
     reasons: dict[int, str] = {}
     for number, reason in enumerate(found.anchors, start=1):
@@ -187,19 +189,19 @@ def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[in
             reasons[of[-number]] = reason
         reasons.setdefault(of[-number], reason)  # of several the first
     for use in uses:
-        pairs, counts = np.unique(np.stack([use.neurons, use.keys]), axis=1, return_counts=True)
+        pairs, counts = np.unique(np.stack([use.neurons, use.place_ids]), axis=1, return_counts=True)
         for neuron in pairs[0, counts > 1]:
             reasons.setdefault(neuron, AMBIGUOUS)
     return reasons
 
 
-def signatures(uses: Sequence[Use], reasons: Mapping[int, str]) -> dict[tuple, list[int]]:
+def signatures(uses: Sequence[AxisUse], reasons: Mapping[int, str]) -> dict[tuple, list[int]]:
     """How neurons are used -> the movable neurons that are used so, both in order of appearance."""
     how: dict[int, list] = defaultdict(list)
     for number, use in enumerate(uses):
-        for neuron, key in sorted(zip(use.neurons.tolist(), use.keys.tolist(), strict=True)):
+        for neuron, place_id in sorted(zip(use.neurons.tolist(), use.place_ids.tolist(), strict=True)):
             if neuron not in reasons:
-                how[neuron].append((number, key))
+                how[neuron].append((number, place_id))
     alike: dict[tuple, list[int]] = defaultdict(list)
     for neuron in sorted(how):
         alike[tuple(how[neuron])].append(neuron)
@@ -207,7 +209,7 @@ def signatures(uses: Sequence[Use], reasons: Mapping[int, str]) -> dict[tuple, l
 
 
 def make_groups(
-    alike: Mapping[tuple, Sequence[int]], uses: Sequence[Use], norm_after: Mapping[str, str]
+    alike: Mapping[tuple, Sequence[int]], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> list[Group]:
     several = [(signature, neurons) for signature, neurons in alike.items() if len(neurons) > 1]
     names = Counter()
@@ -227,10 +229,10 @@ def make_groups(
 
 
 def make_group(
-    name: str, part: int, neurons: Sequence[int], uses: Sequence[Use], norm_after: Mapping[str, str]
+    name: str, part: int, neurons: Sequence[int], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> Group:
     """The group of `neurons`, which all have the same `uses`; `part` counts groups of one layer."""
-    members: dict[str, dict[tuple, Member]] = defaultdict(dict)
+    members: dict[str, dict[tuple, ParameterAxis]] = defaultdict(dict)
     written, read = {}, {}
     for use in uses:
         positions = places_of(neurons, use)
@@ -238,13 +240,13 @@ def make_group(
             # a layer that is called twice has two uses of one axis
             members[use.role].setdefault(
                 (use.parameter, use.axis),
-                Member(use.parameter, use.axis, positions, use.blocks, use.role == READER),
+                ParameterAxis(use.parameter, use.axis, positions, use.blocks, use.role == READER),
             )
         if use.role == WRITER:
             node = norm_after[use.node]
-            written.setdefault(node, Site(node, use.dim, positions))
+            written.setdefault(node, ActivationAxis(node, use.dim, positions))
         elif use.role == READER:
-            read.setdefault(use.node, Site(use.node, use.dim, positions))
+            read.setdefault(use.node, ActivationAxis(use.node, use.dim, positions))
     parts = {role: tuple(found.values()) for role, found in members.items()}
     return Group(
         name=f"{name}/{part}",
@@ -257,9 +259,9 @@ def make_group(
     )
 
 
-def places_of(neurons: Sequence[int], use: Use) -> Tensor:
-    """(n, s): where each neuron lies along the axis of `use`, in the order of the keys."""
-    order = np.lexsort((use.keys, use.neurons))
+def places_of(neurons: Sequence[int], use: AxisUse) -> Tensor:
+    """(n, s): where each neuron lies along the axis of `use`, in the order of the place_ids."""
+    order = np.lexsort((use.place_ids, use.neurons))
     start = np.searchsorted(use.neurons[order], neurons)
     count = int((use.neurons == neurons[0]).sum())
     return torch.from_numpy(order[start[:, None] + np.arange(count)])
@@ -274,7 +276,7 @@ def following_norm(node: fx.Node, traced: fx.GraphModule) -> str:
 
 
 def frozen_layers(
-    uses: Sequence[Use],
+    uses: Sequence[AxisUse],
     groups: Sequence[Group],
     reasons: Mapping[int, str],
     parameters: Mapping[str, Tensor],

@@ -6,7 +6,7 @@ kept true all along: if neurons are permuted, the value at (neuron, place) is af
 neuron's new number, place); two elements with one label have one value.
 
 Operations that only move elements (view, permute, chunk, channel shuffle, ...) are simply run on those
-two tensors. Operations that combine elements tie neurons, which then move together, and note a `Use`: two
+two tensors. Operations that combine elements tie neurons, which then move together, and note a `AxisUse`: two
 neurons can change places only if they have the same places wherever they are used. Numbers below zero
 are anchors: elements that are the same whatever moves, as the network's input. What is not known to treat
 neurons alike ties them to an anchor, which says why they cannot move. `alignment` makes groups of what
@@ -41,14 +41,14 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Use:
+class AxisUse:
     """An axis along which neurons are told apart: of a parameter, of an activation, or of both.
 
-    Two neurons can change places only if at every use they have the same keys.
+    Two neurons can change places only if at every use they have the same place_ids.
     """
 
     neurons: np.ndarray  # (length,)
-    keys: np.ndarray  # (length,)
+    place_ids: np.ndarray  # (length,)
     role: str = OTHER
     parameter: str | None = None  # None: the axis of an activation alone
     axis: int = 0
@@ -61,7 +61,7 @@ class Use:
 class Labelling:
     """What following a network's neurons has found."""
 
-    uses: list[Use] = field(default_factory=list)
+    uses: list[AxisUse] = field(default_factory=list)
     ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     anchors: list[str] = field(default_factory=list)  # why nothing tied to anchor -1, -2, ... can move
     neurons: int = 0  # they are 0, 1, ...
@@ -87,7 +87,7 @@ class Labeller(fx.Interpreter):
         super().__init__(traced)
         self.found = Labelling()
         self.labels: dict[fx.Node, object] = {}  # Labels, or as many as the node has outputs
-        self.versions: dict[fx.Node, list[int]] = {}  # of a node's tensors: counts changes in place
+        self.write_counts: dict[fx.Node, list[int]] = {}  # of a node's tensors: counts changes in place
         self.data: set[fx.Node] = set()  # numbers that depend on the images
         self.weights = list(weights.values())
         self.names: dict[int, list[str]] = defaultdict(list)  # of a parameter, known by its address
@@ -104,14 +104,14 @@ class Labeller(fx.Interpreter):
             return value
         labels = self.label_node(node, value)
         if labels is not None:
-            self.labels[node], self.versions[node] = labels, versions(value)
+            self.labels[node], self.write_counts[node] = labels, write_counts(value)
         for unneeded in self.user_to_last_uses.get(node, []):
             self.labels.pop(unneeded, None)
         self.notice_changes(node, value)
         return value
 
     def label_node(self, node: fx.Node, value: object) -> object:
-        if not versions(value):
+        if not write_counts(value):
             return self.label_number(node)
         if node.op == "placeholder":
             return self.frozen_like(value, self.anchor(NETWORK_INPUT))
@@ -136,9 +136,9 @@ class Labeller(fx.Interpreter):
     def notice_changes(self, node: fx.Node, value: object) -> None:
         """Work in place changes what other nodes hold: the very same tensor, or views of its memory."""
         for other in list(self.labels):
-            before, held = self.versions[other], self.env.get(other, value)
-            self.versions[other] = versions(held)
-            if other is node or self.versions[other] == before:
+            before, held = self.write_counts[other], self.env.get(other, value)
+            self.write_counts[other] = write_counts(held)
+            if other is node or self.write_counts[other] == before:
                 continue
             if same_memory(held, value) and isinstance(self.labels.get(node), Labels):
                 self.labels[other] = self.labels[node]
@@ -200,30 +200,35 @@ class Labeller(fx.Interpreter):
         if source.neuron.dim() != module.weight.dim():
             return None  # a picture without a batch: channels are not axis 1
         weight, name, wider = module.weight, f"{node.target}.weight", module.out_channels
-        neurons, keys = self.read(source, axis=1)
+        neurons, place_ids = self.collapse_onto_axis(source, axis=1)
         if module.groups == module.in_channels > 1:  # depthwise: an output is a place of its input
             several = wider // module.in_channels
             outputs = neurons.repeat(several)
-            keys = keys.repeat(several) * several + np.tile(np.arange(several), module.in_channels)
+            place_ids = place_ids.repeat(several) * several + np.tile(np.arange(several), module.in_channels)
         else:
-            seen = numbers_of_blocks(module.in_channels, module.groups) * (keys.max() + 1) + keys
+            seen = numbers_of_blocks(module.in_channels, module.groups) * (place_ids.max() + 1) + place_ids
             read_from = {"blocks": module.groups, "node": node.all_input_nodes[0].name, "dim": 1}
-            self.hold(weight, Use(neurons, seen, READER, name, 1, **read_from))
-            outputs, keys = self.outputs(weight, wider), numbers_of_blocks(wider, module.groups)
-        self.hold(weight, Use(outputs, keys, WRITER, name, 0, node=node.name, dim=1))
+            self.record_parameter(weight, AxisUse(neurons, seen, READER, name, 1, **read_from))
+            outputs, place_ids = self.outputs(weight, wider), numbers_of_blocks(wider, module.groups)
+        self.record_parameter(weight, AxisUse(outputs, place_ids, WRITER, name, 0, node=node.name, dim=1))
         if module.bias is not None:
-            self.hold(module.bias, Use(outputs, keys, parameter=f"{node.target}.bias"))
-        return spread(outputs, keys, value, axis=1)
+            self.record_parameter(module.bias, AxisUse(outputs, place_ids, parameter=f"{node.target}.bias"))
+        return spread(outputs, place_ids, value, axis=1)
 
     def label_linear(self, node: fx.Node, module: nn.Linear, source: Labels, value: Tensor) -> Labels:
         weight, name, last = module.weight, f"{node.target}.weight", value.dim() - 1
-        neurons, keys = self.read(source, axis=-1)
-        self.hold(weight, Use(neurons, keys, READER, name, 1, node=node.all_input_nodes[0].name, dim=last))
-        outputs, keys = self.outputs(weight, module.out_features), np.zeros(module.out_features, np.int64)
-        self.hold(weight, Use(outputs, keys, WRITER, name, 0, node=node.name, dim=last))
+        neurons, place_ids = self.collapse_onto_axis(source, axis=-1)
+        self.record_parameter(
+            weight, AxisUse(neurons, place_ids, READER, name, 1, node=node.all_input_nodes[0].name, dim=last)
+        )
+        outputs, place_ids = (
+            self.outputs(weight, module.out_features),
+            np.zeros(module.out_features, np.int64),
+        )
+        self.record_parameter(weight, AxisUse(outputs, place_ids, WRITER, name, 0, node=node.name, dim=last))
         if module.bias is not None:
-            self.hold(module.bias, Use(outputs, keys, parameter=f"{node.target}.bias"))
-        return spread(outputs, keys, value, axis=-1)
+            self.record_parameter(module.bias, AxisUse(outputs, place_ids, parameter=f"{node.target}.bias"))
+        return spread(outputs, place_ids, value, axis=-1)
 
     def label_norm(self, node: fx.Node, module: nn.Module, source: Labels) -> Labels | None:
         """Statistics or slopes for each channel, or over sets of them: alike for all in the set."""
@@ -239,13 +244,13 @@ class Labeller(fx.Interpreter):
             return source
         elif not isinstance(module, known.BATCH_NORMS | nn.PReLU) or dims < 2:
             return None
-        neurons, keys = self.read(source, axis)
-        keys = numbers_of_blocks(len(keys), sets) * (keys.max() + 1) + keys
+        neurons, place_ids = self.collapse_onto_axis(source, axis)
+        place_ids = numbers_of_blocks(len(place_ids), sets) * (place_ids.max() + 1) + place_ids
         for part in known.TENSORS_OF_LAYERS:
             tensor = getattr(module, part, None)
             if tensor is not None:
-                self.hold(tensor, Use(neurons, keys, parameter=f"{node.target}.{part}"))
-        return self.normalised(source, axis, neurons, keys)
+                self.record_parameter(tensor, AxisUse(neurons, place_ids, parameter=f"{node.target}.{part}"))
+        return self.normalised(source, axis, neurons, place_ids)
 
     def label_layer_norm(self, node: fx.Node) -> Labels | None:
         """F.layer_norm over the last axis, whose weight and bias come as labelled parameters."""
@@ -257,18 +262,18 @@ class Labeller(fx.Interpreter):
         if len(shape) != 1 or any((parameter < 0).any() for parameter in parameters):
             return None
         source = self.labels[given["input"]]
-        neurons, keys = self.read(source, axis=-1)
+        neurons, place_ids = self.collapse_onto_axis(source, axis=-1)
         for parameter in parameters:
             self.tie(neurons, parameter.numpy())
-        return self.normalised(source, -1, neurons, keys)
+        return self.normalised(source, -1, neurons, place_ids)
 
-    def normalised(self, source: Labels, axis: int, neurons: np.ndarray, keys: np.ndarray) -> Labels:
-        self.use(neurons, keys)
+    def normalised(self, source: Labels, axis: int, neurons: np.ndarray, place_ids: np.ndarray) -> Labels:
+        self.use(neurons, place_ids)
         along = [1] * source.neuron.dim()
         along[axis] = -1
         neuron = torch.from_numpy(neurons).view(along).expand(source.neuron.shape)
         return Labels(
-            neuron, paired(source.place, torch.from_numpy(keys).view(along).expand_as(source.place))
+            neuron, paired(source.place, torch.from_numpy(place_ids).view(along).expand_as(source.place))
         )
 
     def label_parameter(self, node: fx.Node, value: Tensor) -> Labels:
@@ -277,8 +282,8 @@ class Labeller(fx.Interpreter):
         if value.data_ptr() not in self.names or len(long) != 1 or not value.is_floating_point():
             self.fixed |= {value.data_ptr()} | overlapping([*self.weights, value])
             return self.frozen_like(value, self.anchor(f"used with the tensor {node.target}"))
-        neurons, keys = self.outputs(value, value.numel(), long[0]), np.zeros(value.numel(), np.int64)
-        self.hold(value, Use(neurons, keys, parameter=node.target, axis=long[0]))
+        neurons, place_ids = self.outputs(value, value.numel(), long[0]), np.zeros(value.numel(), np.int64)
+        self.record_parameter(value, AxisUse(neurons, place_ids, parameter=node.target, axis=long[0]))
         return Labels(
             torch.from_numpy(neurons).view(value.shape), torch.zeros(value.shape, dtype=torch.int64)
         )
@@ -289,9 +294,9 @@ class Labeller(fx.Interpreter):
         """Windows of pixels, channel by channel."""
         if not source.neuron.dim() == value.dim() == rank + 2:
             return None  # a picture without a batch
-        neurons, keys = self.read(source, axis=1)
-        self.use(neurons, keys)
-        return spread(neurons, keys, value, axis=1)
+        neurons, place_ids = self.collapse_onto_axis(source, axis=1)
+        self.use(neurons, place_ids)
+        return spread(neurons, place_ids, value, axis=1)
 
     def label_padding(self, source: Labels, value: Tensor, padding: Sequence[int]) -> Labels:
         """A constant around (or cropped); the same wherever it is put, whatever moves."""
@@ -315,9 +320,11 @@ class Labeller(fx.Interpreter):
         dims = [dim % source.neuron.dim() for dim in dims]
         last = list(range(-len(dims), 0))
         parts = (part.movedim(dims, last).flatten(-len(dims)) for part in (source.neuron, source.place))
-        neurons, keys = self.read(Labels(*(part.reshape(-1, part.shape[-1]) for part in parts)), axis=0)
-        self.use(neurons, keys)
-        return Labels(*(torch.from_numpy(part).view(value.shape) for part in (neurons, keys)))
+        neurons, place_ids = self.collapse_onto_axis(
+            Labels(*(part.reshape(-1, part.shape[-1]) for part in parts)), axis=0
+        )
+        self.use(neurons, place_ids)
+        return Labels(*(torch.from_numpy(part).view(value.shape) for part in (neurons, place_ids)))
 
     def label_movement(self, node: fx.Node, value: object) -> Labels | tuple[Labels, ...] | None:
         neuron, place = (self.rerun(node, part) for part in ("neuron", "place"))
@@ -388,11 +395,11 @@ class Labeller(fx.Interpreter):
         self.found.neurons += size
         return np.arange(first, first + size)
 
-    def use(self, neurons: np.ndarray, keys: np.ndarray) -> None:
-        if len(np.unique(keys)) > 1:  # else it tells nobody apart
-            self.found.uses.append(Use(neurons, keys))
+    def use(self, neurons: np.ndarray, place_ids: np.ndarray) -> None:
+        if len(np.unique(place_ids)) > 1:  # else it tells nobody apart
+            self.found.uses.append(AxisUse(neurons, place_ids))
 
-    def hold(self, parameter: Tensor, use: Use) -> None:
+    def record_parameter(self, parameter: Tensor, use: AxisUse) -> None:
         """Note the use of a parameter, under all names that it has; one that was met before is tied."""
         address = parameter.data_ptr()
         if self.blocks.setdefault((address, use.axis), use.blocks) != use.blocks:
@@ -404,8 +411,8 @@ class Labeller(fx.Interpreter):
         for name in dict.fromkeys([use.parameter, *self.names[address]]):
             self.found.uses.append(replace(use, parameter=name))
 
-    def read(self, source: Labels, axis: int) -> tuple[np.ndarray, np.ndarray]:
-        """Neuron and key (length,) of each slice along `axis`; what is in one slice is tied.
+    def collapse_onto_axis(self, source: Labels, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """Neuron and place_id (length,) of each slice along `axis`; what is in one slice is tied.
 
         Slices of anchored elements alone are told apart: nothing may move them.
         """
@@ -419,9 +426,9 @@ class Labeller(fx.Interpreter):
         for column in mixed.any(0).nonzero()[0]:
             rows = mixed[:, column]
             self.tie(neurons[rows], neuron[rows, column])
-        keys, anchored = row_numbers(place), neurons < 0
-        keys[anchored] = keys.max() + 1 + np.arange(anchored.sum())
-        return neurons, keys
+        place_ids, anchored = row_numbers(place), neurons < 0
+        place_ids[anchored] = place_ids.max() + 1 + np.arange(anchored.sum())
+        return neurons, place_ids
 
     def tie(self, one: np.ndarray, other: np.ndarray) -> None:
         different = one != other
@@ -479,7 +486,7 @@ def leaves(value: object) -> Iterator[object]:
         yield value
 
 
-def versions(value: object) -> list[int]:
+def write_counts(value: object) -> list[int]:
     """How often each tensor's memory was changed in place; empty if there is no tensor."""
     return [part._version for part in leaves(value) if isinstance(part, Tensor)]
 
@@ -524,13 +531,13 @@ def numbers_of_blocks(length: int, blocks: int) -> np.ndarray:
     return np.arange(length) // (length // blocks)
 
 
-def spread(neurons: np.ndarray, keys: np.ndarray, value: Tensor, axis: int) -> Labels:
-    """Labels of `value`: `neurons` along `axis`; places count all other positions, apart for each key."""
+def spread(neurons: np.ndarray, place_ids: np.ndarray, value: Tensor, axis: int) -> Labels:
+    """Labels of `value`: `neurons` along `axis`; places count all other positions, apart for each id."""
     axis %= value.dim()
     along = [-1 if dim == axis else 1 for dim in range(value.dim())]
     others = [1 if dim == axis else size for dim, size in enumerate(value.shape)]
     count = int(np.prod(others))
-    place = torch.from_numpy(keys).view(along) * count + torch.arange(count).view(others)
+    place = torch.from_numpy(place_ids).view(along) * count + torch.arange(count).view(others)
     return Labels(torch.from_numpy(neurons).view(along).expand(value.shape), place)
 
 

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.errors import InputError
 from fusionscope.images import Images
+from fusionscope.moments import ChannelMoments
 from fusionscope.networks.biases import give_biases, renormalised_layers
 from fusionscope.weights import Weights, combine, set_weights
 
@@ -34,7 +35,7 @@ FLAT = 1e-4
 
 
 @torch.no_grad()
-def channel_statistics(network: nn.Module, weights: Weights, images: Images, batch_size: int) -> Goal:
+def output_statistics(network: nn.Module, weights: Weights, images: Images, batch_size: int) -> Goal:
     """What each renormalised layer puts out at `weights`, in eval mode: per channel, over all images.
 
     Means and standard deviations (c,) in float64 over all `images` and positions, on the device of
@@ -52,7 +53,7 @@ def channel_statistics(network: nn.Module, weights: Weights, images: Images, bat
             )
         return {}
     network = at(weights, network)
-    pools = {name: Pool() for name in layers}
+    pools = {name: ChannelMoments() for name in layers}
     for name, pool in pools.items():
         network.get_submodule(name).register_forward_hook(partial(observe, pool))
     for batch in inputs_of(network, images, batch_size):
@@ -104,7 +105,7 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     if goal:
         give_biases(network)  # before there are hooks: this traces the network
     batches = math.ceil(len(images) / batch_size)
-    sites = {name: Site(name, batches) for name in (*batch_norms(network), *goal)}
+    sites = {name: LayerStatistics(name, batches) for name in (*batch_norms(network), *goal)}
     for name in batch_norms(network):
         network.get_submodule(name).register_forward_pre_hook(partial(reset_statistics, sites[name]))
     for name, (mean, std) in goal.items():
@@ -126,11 +127,13 @@ def repaired_mean(
 
 
 def goals_of(network: nn.Module, parents: Sequence[Weights], images: Images) -> list[Goal]:
-    """What each parent puts out, by `channel_statistics`: the same for all shares."""
-    return [channel_statistics(network, parent, images, BATCH) for parent in parents]
+    """What each parent puts out, by `output_statistics`: the same for all shares."""
+    return [output_statistics(network, parent, images, BATCH) for parent in parents]
 
 
-def correct_in_order(network: nn.Module, sites: Sequence[Site], images: Images, batch_size: int) -> None:
+def correct_in_order(
+    network: nn.Module, sites: Sequence[LayerStatistics], images: Images, batch_size: int
+) -> None:
     """Pass after pass over `images`, until each of the `sites` that the network uses is corrected.
 
     A batch ends at the first site that waits for others; the one that makes the statistics there complete
@@ -148,27 +151,27 @@ def correct_in_order(network: nn.Module, sites: Sequence[Site], images: Images, 
                 ended = True
 
 
-class Site:
+class LayerStatistics:
     """A place in the network where statistics are taken, and used once they are complete."""
 
     def __init__(self, name: str, batches: int) -> None:
         self.name, self.batches = name, batches
         self.batch = 0  # number of the one that is under way
         self.seen: set[int] = set()
-        self.pool = Pool()
+        self.pool = ChannelMoments()
 
     @property
     def done(self) -> bool:
         return len(self.seen) == self.batches
 
-    def complete(self, x: Tensor, axis: int) -> Pool:
+    def complete(self, x: Tensor, axis: int) -> ChannelMoments:
         """The statistics of all batches, the last being `x`; raises Incomplete if there are more to come."""
         if self.batch in self.seen:
             raise InputError(
                 f"{self.name}: not all batches come through this layer; repair with all images in one batch"
             )
         self.seen.add(self.batch)
-        self.pool.add(*moments(x, axis))
+        self.pool.add(x, axis)
         if not self.done:
             raise Incomplete
         return self.pool
@@ -178,44 +181,15 @@ class Incomplete(Exception):
     """Ends a forward pass at a site that has not seen all batches yet."""
 
 
-class Pool:
-    """Mean and variance per channel over any number of batches, in float64.
-
-    Pairwise update of the mean and of the sum of squared deviations (Chan, Golub & LeVeque 1979,
-    "Updating formulae and a pairwise algorithm for computing sample variances", equation 2.1).
-    """
-
-    def __init__(self) -> None:
-        self.count = 0  # images x positions
-        self.mean: Tensor | float = 0.0  # (c,)
-        self.squares: Tensor | float = 0.0  # (c,), sum of squared deviations from the mean
-
-    def add(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Take in a batch of `count` values per channel with `mean` and `var` (c,)."""
-        total = self.count + count
-        step = mean - self.mean
-        self.mean = self.mean + step * (count / total)
-        self.squares = self.squares + count * var + step**2 * (self.count * count / total)
-        self.count = total
-
-    @property
-    def var(self) -> Tensor:
-        return self.squares / self.count
-
-    @property
-    def std(self) -> Tensor:
-        return self.var.sqrt()
-
-
 # Hooks; `functools.partial` binds what comes before the module
 
 
-def observe(pool: Pool, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def observe(pool: ChannelMoments, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     """Forward hook: what the layer puts out goes to the pool."""
-    pool.add(*moments(output, channel_axis(layer)))
+    pool.add(output, channel_axis(layer))
 
 
-def reset_statistics(site: Site, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+def reset_statistics(site: LayerStatistics, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
     """Forward pre-hook: the batch norm takes on the statistics of what arrives."""
     if not site.done:
         pool = site.complete(inputs[0], axis=1)
@@ -224,7 +198,12 @@ def reset_statistics(site: Site, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -
 
 
 def renormalise(
-    site: Site, mean: Tensor, std: Tensor, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    site: LayerStatistics,
+    mean: Tensor,
+    std: Tensor,
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+    output: Tensor,
 ) -> Tensor | None:
     """Forward hook: the layer's channels take on `mean` and `std` (c,), from this output on."""
     if site.done:
@@ -259,13 +238,6 @@ def inputs_of(network: nn.Module, images: Images, batch_size: int) -> Iterator[T
     """Batches of `images` in the network's own type and on its device."""
     reference = next(network.parameters())
     return (batch.to(reference) for batch, _ in images.batches(batch_size))
-
-
-def moments(x: Tensor, axis: int) -> tuple[Tensor, Tensor, int]:
-    """Mean (c,), variance (c,) over n and n of the values of each channel; channels lie along `axis`."""
-    others = [i for i in range(x.dim()) if i != axis % x.dim()]
-    var, mean = torch.var_mean(x.double(), dim=others, correction=0)
-    return mean, var, x.numel() // len(mean)
 
 
 def correction(mean: Tensor, std: Tensor, goal_mean: Tensor, goal_std: Tensor) -> tuple[Tensor, Tensor]:

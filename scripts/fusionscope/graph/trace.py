@@ -19,7 +19,7 @@ def input_shape(network: nn.Module) -> tuple[int, int, int]:
     return getattr(network, "input_shape", INPUT_SHAPE)
 
 
-class StandIn(fx.Proxy):
+class InPlaceProxy(fx.Proxy):
     """What stands for a tensor while a network is traced, and also records work in place.
 
     fx.Proxy itself takes x += y for x = x + y, which is another function where x goes by two names, and
@@ -33,14 +33,14 @@ class StandIn(fx.Proxy):
 def recorded(function: Callable) -> Callable:
     """The method of a stand-in that records a call of `function`."""
 
-    def method(self: StandIn, other: object) -> fx.Proxy:
+    def method(self: InPlaceProxy, other: object) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", function, (self, other), {})
 
     return method
 
 
 for function in IN_PLACE:
-    setattr(StandIn, f"__{function.__name__}__", recorded(function))
+    setattr(InPlaceProxy, f"__{function.__name__}__", recorded(function))
 
 
 class Tracer(fx.Tracer):
@@ -49,10 +49,10 @@ class Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return StandIn(node, self)
+        return InPlaceProxy(node, self)
 
 
-def trace(network: nn.Module) -> fx.GraphModule:
+def trace_network(network: nn.Module) -> fx.GraphModule:
     """`network` as a graph of operations whose nodes carry the shape of their output."""
     traced = fx.GraphModule(network, Tracer().trace(network))
     reference = next(network.parameters())

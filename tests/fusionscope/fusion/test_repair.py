@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 
 from fusionscope.errors import InputError
-from fusionscope.fusion.repair import blend, channel_statistics, goals_of, repaired, repaired_mean
+from fusionscope.fusion.repair import blend, goals_of, output_statistics, repaired, repaired_mean
 from fusionscope.images import Images
 from fusionscope.networks.biases import give_biases, renormalised_layers
 from fusionscope.weights import Weights
@@ -123,7 +123,7 @@ def child_and_goal(name: str, batch_size: int = COUNT):
     """The mean of two unrelated parents, what REPAIR asks of it, and what REPAIR makes of it."""
     network, parents = network_of(name), (parent_of(name, 1), parent_of(name, 2))
     child = mean(*parents)
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
+    goal = blend([output_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
     return child, goal, repaired(network, child, goal, pictures(), batch_size)
 
 
@@ -173,7 +173,7 @@ def norms_of(network: nn.Module) -> dict[str, nn.Module]:
 @pytest.mark.parametrize("batch_size", [COUNT, SEVERAL, 1])
 def test_statistics_are_those_of_numpy_over_all_images_whatever_the_batches(name, batch_size):
     network, weights = network_of(name), parent_of(name, 1)
-    found = channel_statistics(network, weights, pictures(), batch_size)
+    found = output_statistics(network, weights, pictures(), batch_size)
     assert tuple(found) == renormalised_layers(network)
     for layer, x in outputs_of(loaded(name, weights), found, pictures()).items():
         np.testing.assert_allclose(found[layer][0].numpy(), x.mean(1), rtol=1e-10, atol=1e-12)
@@ -182,7 +182,7 @@ def test_statistics_are_those_of_numpy_over_all_images_whatever_the_batches(name
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "VGG11", "RESNET18_NOBIAS"])
 def test_networks_with_batch_norm_behind_every_layer_have_no_goal(name):
-    assert channel_statistics(network_of(name), parent_of(name, 1), pictures(), COUNT) == {}
+    assert output_statistics(network_of(name), parent_of(name, 1), pictures(), COUNT) == {}
 
 
 def test_a_blend_is_the_weighted_mean_of_means_and_of_standard_deviations():
@@ -237,7 +237,7 @@ def test_a_child_equal_to_both_parents_computes_the_same_function(name, kind):
     if kind == "trained" and name in OTHER_NETWORKS:
         pytest.skip("only the study's networks are trained for tests")
     network, a = network_of(name), parent_of(name, 1) if kind == "random" else cases.trained_weights(name, 1)
-    goal = blend([channel_statistics(network, a, pictures(), COUNT)] * 2, HALVES)
+    goal = blend([output_statistics(network, a, pictures(), COUNT)] * 2, HALVES)
     weights = repaired(network, a, goal, pictures(), COUNT)
     with torch.no_grad():
         found, expected = (loaded(name, w)(cases.probe()) for w in (weights, a))
@@ -374,7 +374,7 @@ def test_all_but_statistics_and_renormalised_layers_is_the_childs(name):
 def test_the_network_and_the_weights_are_left_as_they_were(name, training):
     network, child = network_of(name).train(training), mean(parent_of(name, 1), parent_of(name, 2))
     before = copy.deepcopy(network.state_dict()), copy.deepcopy(child)
-    goal = channel_statistics(network, child, pictures(), COUNT)
+    goal = output_statistics(network, child, pictures(), COUNT)
     for tensor in repaired(network, child, goal, pictures(), COUNT).values():
         tensor.zero_()
     for now, then in zip((network.state_dict(), child), before, strict=True):
@@ -389,7 +389,7 @@ def test_the_network_and_the_weights_are_left_as_they_were(name, training):
 def test_dead_channels_of_the_child_stay_finite(name, batch_size):
     """Rows of zeros, and rows that hold next to nothing, in every convolution and hidden linear layer."""
     network, parents = network_of(name), (parent_of(name, 1), parent_of(name, 2))
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
+    goal = blend([output_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
     child = mean(*parents)
     for tensor in child.values():
         if tensor.dim() > 1:
@@ -408,7 +408,7 @@ def test_dead_channels_of_the_child_stay_finite(name, batch_size):
 def test_a_network_of_zeros_gets_the_means_of_the_goal(name):
     network = network_of(name)
     zeros = {key: torch.zeros_like(tensor) for key, tensor in network.state_dict().items()}
-    goal = channel_statistics(network, parent_of(name, 1), pictures(), COUNT)
+    goal = output_statistics(network, parent_of(name, 1), pictures(), COUNT)
     weights = repaired(network, zeros, goal, pictures(), COUNT)
     for layer, (mean, _) in goal.items():
         assert torch.equal(weights[f"{layer}.bias"], mean)
@@ -419,7 +419,7 @@ def test_a_network_of_zeros_gets_the_means_of_the_goal(name):
 def test_channels_that_are_dead_in_the_parents_become_constant(name):
     """A goal of no spread is met, too: nothing is divided by it."""
     network = network_of(name)
-    goal = channel_statistics(network, parent_of(name, 1), pictures(), COUNT)
+    goal = output_statistics(network, parent_of(name, 1), pictures(), COUNT)
     goal = {layer: (mean, std * torch.arange(len(std)).gt(0)) for layer, (mean, std) in goal.items()}
     weights = repaired(network, parent_of(name, 2), goal, pictures(), COUNT)
     for layer, x in outputs_of(loaded(name, weights), goal, pictures()).items():
@@ -433,7 +433,7 @@ def test_float32_networks_get_float32_weights_that_meet_the_goal(name):
     parents = [
         {k: v.float() if v.is_floating_point() else v for k, v in parent_of(name, i).items()} for i in (1, 2)
     ]
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
+    goal = blend([output_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
     weights = repaired(network, mean(*parents), goal, pictures(), COUNT)
     expected = child_and_goal(name)[-1]
     for key, tensor in weights.items():
@@ -448,7 +448,7 @@ def test_on_a_gpu_the_result_is_the_same(name):
     _, _, expected = child_and_goal(name)
     network, parents = network_of(name).cuda(), (parent_of(name, 1), parent_of(name, 2))
     images = pictures().to("cuda")
-    goal = blend([channel_statistics(network, p, images, COUNT) for p in parents], HALVES)
+    goal = blend([output_statistics(network, p, images, COUNT) for p in parents], HALVES)
     weights = repaired(network, mean(*parents), goal, images, COUNT)
     assert all(tensor.is_cuda for tensor in weights.values())
     for key, tensor in weights.items():
@@ -458,7 +458,7 @@ def test_on_a_gpu_the_result_is_the_same(name):
 def test_a_network_that_cannot_be_traced_gets_new_running_statistics():
     network = Untraceable(norm=True).double()
     weights = network.state_dict()
-    assert channel_statistics(network, weights, pictures(), COUNT) == {}
+    assert output_statistics(network, weights, pictures(), COUNT) == {}
     found = repaired(network, weights, {}, pictures(), SEVERAL)
     x = F.conv2d(pixels(pictures()), weights["conv.weight"], weights["conv.bias"]).detach().numpy()
     np.testing.assert_allclose(found["norm.running_mean"].numpy(), x.mean((0, 2, 3)), atol=1e-12)
@@ -468,7 +468,7 @@ def test_a_network_that_cannot_be_traced_gets_new_running_statistics():
 def test_a_network_that_cannot_be_traced_and_has_no_batch_norm_is_refused_in_one_sentence():
     network = Untraceable(norm=False).double()
     with pytest.raises(InputError, match=r"Untraceable: has no batch norm.*leave out 'repair'"):
-        channel_statistics(network, network.state_dict(), pictures(), COUNT)
+        output_statistics(network, network.state_dict(), pictures(), COUNT)
 
 
 class Fickle(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from fusionscope.alignment.activations import Moments, answers, traced_with
+from fusionscope.alignment.activations import answers, traced_with
 from fusionscope.alignment.groups import (
     alignment_groups,
 )
@@ -14,6 +14,7 @@ from fusionscope.alignment.move import (
 )
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
+from fusionscope.moments import JointMoments
 from fusionscope.weights import Weights
 
 CKA_COLUMNS = ("seed", "model", "parent", "group", "cka")  # of a CSV file; `model` is the child
@@ -65,7 +66,7 @@ class Similarity:
     """Linear CKA of two representations of examples that come in batches."""
 
     def __init__(self) -> None:
-        self.xx, self.yy, self.xy = Moments(), Moments(), Moments()
+        self.xx, self.yy, self.xy = JointMoments(), JointMoments(), JointMoments()
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """A batch of x (n, k) and y (m, k), rows are neurons, whose columns are the same examples."""
@@ -86,6 +87,6 @@ class Similarity:
         return (xy / xx * (xy / yy)).item()  # squares of tiny norms would vanish
 
 
-def is_constant(moments: Moments) -> bool:
+def is_constant(moments: JointMoments) -> bool:
     """Whether no neuron varies by more than rounding (of x)."""
     return bool((moments.var_x <= (SINGLE_PRECISION * moments.mean_x).square()).all())

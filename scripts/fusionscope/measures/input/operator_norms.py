@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fusionscope.graph.trace import operation, shape, trace
+from fusionscope.graph.trace import operation, shape, trace_network
 
 # The largest slopes of activations; modules by type.
 SILU_SLOPE = 1.0998393194337135  # at x tanh(x/2) = 2, where the second derivative vanishes
@@ -74,7 +74,7 @@ def traced_in_double(network: nn.Module) -> fx.GraphModule:
     """A copy of the network in float64 and eval mode as a graph. Raises NoBound where torch.fx fails."""
     double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
     try:
-        return trace(double)
+        return trace_network(double)
     except Exception as error:  # whatever the network's own code raises when it meets a proxy
         raise NoBound(f"torch.fx cannot trace the network ({error})") from error
 

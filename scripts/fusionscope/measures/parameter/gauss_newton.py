@@ -14,10 +14,10 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fusionscope.graph.trace import operation, trace
+from fusionscope.evaluation import predict
+from fusionscope.graph.trace import operation, trace_network
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
-from fusionscope.measures.prediction.prediction import predict
 from fusionscope.seeding import generator
 
 FEWEST_DRAWS = 2  # where an error is asked for instead of a number of draws
@@ -57,7 +57,7 @@ PIECEWISE_LINEAR_FUNCTIONS = {
 def is_piecewise_linear(network: nn.Module) -> bool:
     """Whether logits are known to be piecewise linear in every single weight, in eval mode."""
     try:
-        traced = trace(network.eval())
+        traced = trace_network(network.eval())
     except Exception:  # whatever the network's own code raises when it meets a proxy
         return False
     called = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
@@ -102,7 +102,7 @@ def gauss_newton_trace(
     found = torch.empty(len(p), 0, dtype=p.dtype, device=p.device)
     while found.shape[1] < (draws or classes):
         if (draws or found.shape[1] + FEWEST_DRAWS) >= classes:
-            squares = squared_pullbacks(network, images, residuals * p.sqrt().unsqueeze(2))
+            squares = squared_vjp_norms(network, images, residuals * p.sqrt().unsqueeze(2))
             return Measurement(squares.sum(1).mean().item())
         stream = generator(seed, "trace classes", found.shape[1])
         # an image that is sure has no masses left: whichever class is drawn counts nothing
@@ -112,7 +112,7 @@ def gauss_newton_trace(
         picked = residuals.gather(1, chosen.to(p.device).unsqueeze(2).expand(-1, -1, classes))
         directions = picked / picked.norm(dim=2, keepdim=True).clamp_min(1e-150)
         directions *= masses.sum(1).sqrt().view(-1, 1, 1)
-        found = torch.cat([found, squared_pullbacks(network, images, directions)], 1)
+        found = torch.cat([found, squared_vjp_norms(network, images, directions)], 1)
         value = found.mean().item()
         std_error = (found.var(1).sum() / found.shape[1]).sqrt().item() / len(found)
         if target_error is None or std_error <= target_error * value:
@@ -120,7 +120,7 @@ def gauss_newton_trace(
     raise AssertionError("as many draws as classes are exact")
 
 
-def squared_pullbacks(network: nn.Module, images: Images, directions: Tensor) -> Tensor:
+def squared_vjp_norms(network: nn.Module, images: Images, directions: Tensor) -> Tensor:
     """norm(J_i^T d)^2 (n, k) for each of the `directions` d (n, k, classes); J_i: logits by weights."""
     network.eval()
     parameters = {name: p.detach() for name, p in network.named_parameters()}
