@@ -4,7 +4,7 @@ from machinery import job
 
 with job.running(snakemake) as running:
     from fusionscope.registry import load_own
-    from fusionscope.report.style import save_figure
+    from fusionscope.report.save import save_figure
     from fusionscope.report.tables import read_tables
 
     draw = load_own(snakemake.params.entry, "plot")
