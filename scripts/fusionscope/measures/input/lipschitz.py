@@ -19,16 +19,16 @@ from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound, lipschitz_upper_bound
 from fusionscope.seeding import generator
 
-# type: ignore[misc]: torch annotates a third value that only comes with has_aux
+# of vjp and jvp torch annotates a third result, which comes only with has_aux: hence 'type: ignore' below
 NUMBERS_AT_ONCE = 2**25  # of Jacobians that are held: 256 MiB in double precision
 
 
 def lipschitz(network: nn.Module, *, seed: int = 0, **options: Any) -> Measurement:
     """The Lipschitz constant from below, as `lipschitz_constant` finds it, with the recipe's options.
 
-    `options`: `starts` and `power_iterations` of InputRecipe; defaults are the recipe's. Raises InputError for
-    an option that is not right. `network` is a module in eval mode that knows its `input_shape`, or takes
-    images of 3 x 32 x 32.
+    `options`: `starts` and `power_iterations` of InputRecipe; defaults are the recipe's. Raises InputError
+    for an option that is not right. `network` is in eval mode, and knows its `input_shape` or takes images
+    of 3 x 32 x 32.
     """
     from fusionscope.measures.recipes import InputRecipe  # here: jobs are told all options
     from fusionscope.options import check

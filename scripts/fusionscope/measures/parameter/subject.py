@@ -24,6 +24,7 @@ from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.registry import load_own, resolve
 
 MARGIN_QUANTILE = 0.1
+LIBRARY = "fusionscope."
 
 
 class NotDefined(Exception):
@@ -72,7 +73,7 @@ class Subject:
         """The same; raises NotDefined where it is not above 0."""
         if self.margin_quantile <= 0:
             raise NotDefined(
-                f"its margin is {self.margin_quantile:.3g}: a tenth of the train set or more is not right"
+                f"its margin is {self.margin_quantile:.3g}: a tenth of the train set or more is not correct"
             )
         return self.margin_quantile
 
@@ -83,9 +84,13 @@ class Subject:
 
 
 def load_measures(entries: Mapping[str, str]) -> dict[str, Callable[[Subject], float]]:
-    """The functions that `entries` name, by the name of the measure; one's own is named by its entry."""
+    """The functions that `entries` name, `module:function`, by the name of the measure.
+
+    Those outside the library are the user's own, looked for in the current folder first; raises InputError
+    where one is not found.
+    """
     return {
-        name: load_own(entry, "complexity") if name == entry else resolve(entry)
+        name: resolve(entry) if entry.startswith(LIBRARY) else load_own(entry, "complexity")
         for name, entry in entries.items()
     }
 
@@ -115,13 +120,13 @@ def fold_batch_norm(network: nn.Module) -> fx.GraphModule:
     traced = traced_in_double(network)
     targets = [node.target for node in traced.graph.nodes if node.op == "call_module"]
     for node in list(traced.graph.nodes):
-        norm = folded_into(node, traced)
-        if norm is None:
+        convolution, norm = operation(node, traced), folded_into(node, traced)
+        if norm is None or not isinstance(convolution, nn.Conv2d):
             continue
         (reader,) = node.users
         if targets.count(node.target) == targets.count(reader.target) == 1:
-            traced.set_submodule(node.target, fuse_conv_bn_eval(operation(node, traced), norm))
-            traced.set_submodule(reader.target, nn.Identity())
+            traced.set_submodule(str(node.target), fuse_conv_bn_eval(convolution, norm))
+            traced.set_submodule(str(reader.target), nn.Identity())
     for name, module in traced.named_modules():
         own = [*module.parameters(recurse=False)] or isinstance(module, _BatchNorm)
         if own and not isinstance(module, nn.Conv2d | nn.Linear):
