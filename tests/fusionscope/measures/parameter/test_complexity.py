@@ -535,3 +535,18 @@ def test_measuring_leaves_the_networks_as_they_were(model_type):
         assert all(torch.equal(tensor, then[name]) for name, tensor in after.state_dict().items())
         assert all(p.grad is None and p.requires_grad for p in after.parameters())
     assert measure(network, images=images, origin=origin) == found
+
+
+def test_a_measure_of_one_s_own_is_a_function_of_the_subject(tmp_path, monkeypatch):
+    (tmp_path / "own_measures.py").write_text(
+        "def layers(subject):\n    return float(len(subject.weights))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    measures = load_measures({"layers": "own_measures:layers", "path_norm": COMPLEXITY["path_norm"]})
+    network = convolutional()
+    subject = Subject(
+        Landscape(network, random_images(4, size=8, classes=3), 4), random_images(4, size=8), None
+    )
+    found = measure_complexity(measures, subject)
+    assert list(found) == ["layers", "path_norm"]
+    assert found["layers"] == Measurement(5.0)
