@@ -34,7 +34,7 @@ REPEATS = 5
 TINY_RUN = """
 import sys
 from pathlib import Path
-sys.path[:0] = ["tests/workflow", "scripts"]
+sys.path[:0] = ["tests/workflow", "tests/support", "scripts"]
 import conftest
 conftest.Workflow.fresh(Path(sys.argv[1]) / "run", conftest.TINY).run()
 """

@@ -86,7 +86,7 @@ class HessianRecipe(EitherOr):
     )
     trace_target_error: PositiveOrNone = Field(
         default=0.01,
-        description="standard error of the trace, relative to it, that ends drawing; not with trace_draws",
+        description="standard error of the trace, relative to it, at which drawing ends; not with trace_draws",
     )
     precision: Literal["single", "double"] = Field(
         default="single", description="of the network's operations: single or double"
@@ -109,7 +109,7 @@ class ScalesRecipe(EitherOr):
     )
     target_error: PositiveOrNone = Field(
         default=0.01,
-        description="standard error of sigma, relative to it, that ends drawing; not with draws",
+        description="standard error of sigma, relative to it, at which drawing ends; not with draws",
     )
     images_per_draw: Count = Field(default=64, description="of the images, that judge one draw")
     starts: Several = Field(default=8, description="random starts of gradient ascent, for alpha")

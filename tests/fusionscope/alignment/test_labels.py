@@ -194,7 +194,7 @@ class RepeatedAlike(Net):
 
 @case(two=8)
 class MergedWithTheBatch(Net):
-    """Right for one picture, and wrong for several: channels of one picture come to another."""
+    """Right for one image, and wrong for several: channels of one image come to another."""
 
     def middle(self, x):
         n, c, h, w = x.shape
@@ -202,7 +202,7 @@ class MergedWithTheBatch(Net):
 
 
 @case(one=8, two=8)
-class HalvesAsPicturesOfTheirOwn(Net):
+class HalvesAsImagesOfTheirOwn(Net):
     """Rows of pixels go to the batch and come back."""
 
     def middle(self, x):
@@ -367,12 +367,12 @@ class OneChannelInBetween(Net):
 
 
 @case(two=8)
-class PoolOverAPictureWithoutBatch(Net):
+class PoolOverAnImageWithoutBatch(Net):
     """(c, h, w) with the channels in the middle: PyTorch pools over them."""
 
     def middle(self, x):
         rows = x.shape[2]
-        x = x.permute(0, 2, 1, 3).flatten(0, 1)  # to the pool, pictures of c times w pixels
+        x = x.permute(0, 2, 1, 3).flatten(0, 1)  # to the pool, images of c times w pixels
         x = F.max_pool2d(x, 3, 1, 1)
         return x.unflatten(0, (-1, rows)).permute(0, 2, 1, 3)
 
@@ -520,8 +520,8 @@ class LayerNormOverPixelsAndChannels(Net):
 
 
 @case(two=8)
-class InstanceNormOverAPictureWithoutBatch(Net):
-    """Three dimensions are taken for one picture, whose rows are its channels: (c, n, w)."""
+class InstanceNormOverAnImageWithoutBatch(Net):
+    """Three dimensions are taken for one image, whose rows are its channels: (c, n, w)."""
 
     def more(self):
         self.norm = nn.InstanceNorm2d(8)
@@ -973,7 +973,7 @@ class ItemsAddedTo(Net):
 
 @case(two=8)
 class SlicedByAValue(Net):
-    """Where to cut depends on the picture."""
+    """Where to cut depends on the image."""
 
     wide = 4
 

@@ -23,6 +23,8 @@ def resolved(**recipe: object) -> dict:
 
 def test_the_defaults_are_the_shipped_recipe_full():
     assert resolved() == resolved(**SHIPPED["full"])
+        "flatness", resolved()["flatness"]
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)

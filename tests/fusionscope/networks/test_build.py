@@ -333,11 +333,11 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
         ({"architecture": "torchvision:resnet18", "width": 0.5}, "has no 'width'; leave it out"),
         (
             {"architecture": "torchvision:alexnet"},
-            "torchvision:alexnet: cannot take pictures of 32x32 pixels",
+            "torchvision:alexnet: cannot take images of 32x32 pixels",
         ),
         ({"architecture": "torchvision:vit_b_16", "input_size": 33}, "cannot be made with input_size 33"),
         ({"architecture": "torchvision:maxvit_t"}, "cannot be made with input_size 32"),
-        ({"model_type": "VGG11", "input_size": 64}, "VGG11: cannot take pictures of 64x64 pixels"),
+        ({"model_type": "VGG11", "input_size": 64}, "VGG11: cannot take images of 64x64 pixels"),
         ({"architecture": "owm.nets:make"}, "owm.nets:make: there is no module owm in /"),
         ({"architecture": "own.net:make"}, "own.net:make: there is no module own.net in /"),
         (
@@ -354,10 +354,10 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
             {"architecture": "own.nets:gives_text"},
             "own.nets:gives_text: gave a str; return a torch.nn.Module",
         ),
-        ({"architecture": "own.nets:make"}, "own.nets:make: cannot take pictures of 32x32 pixels"),
+        ({"architecture": "own.nets:make"}, "own.nets:make: cannot take images of 32x32 pixels"),
         (
             {"architecture": "own.nets:one_output_more", "input_size": 8},
-            "own.nets:one_output_more: answers one picture of 8x8 pixels with (1, 11), expected (1, 10)",
+            "own.nets:one_output_more: answers one image of 8x8 pixels with (1, 11), expected (1, 10)",
         ),
     ],
 )
