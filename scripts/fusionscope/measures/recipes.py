@@ -86,7 +86,7 @@ class HessianRecipe(EitherOr):
     )
     trace_target_error: PositiveOrNone = Field(
         default=0.01,
-        description="standard error of the trace, relative to it, at which drawing ends; not with trace_draws",
+        description="standard error of the trace, relative to it, that ends drawing; not with trace_draws",
     )
     precision: Literal["single", "double"] = Field(
         default="single", description="of the network's operations: single or double"
@@ -109,7 +109,7 @@ class ScalesRecipe(EitherOr):
     )
     target_error: PositiveOrNone = Field(
         default=0.01,
-        description="standard error of sigma, relative to it, at which drawing ends; not with draws",
+        description="standard error of sigma, relative to it, that ends drawing; not with draws",
     )
     images_per_draw: Count = Field(default=64, description="of the images, that judge one draw")
     starts: Several = Field(default=8, description="random starts of gradient ascent, for alpha")
@@ -198,11 +198,7 @@ class MeasurementRecipe(Options):
         for place, name in enumerate(names):
             if name not in COMPLEXITY and not re.match(CODE_PATTERN, name):
                 raise OptionError(f"{short(name)} is not known; {suggest(name, COMPLEXITY)}", key=str(place))
-            if name in names[:place]:
-                raise OptionError(f"{short(name)} is there twice; leave one out", key=str(place))
+            metric = name.split(":")[-1]  # what it is called in tables
+            if metric in (other.split(":")[-1] for other in names[:place]):
+                raise OptionError(f"{short(metric)} is there twice; leave one out", key=str(place))
         return names
-
-
-def complexity_entries(names: list[str]) -> dict[str, str]:
-    """Where each measure of a recipe's `complexity` is defined: name -> module:function, in their order."""
-    return {name: COMPLEXITY.get(name, name) for name in names}
