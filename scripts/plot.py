@@ -9,5 +9,5 @@ with job.running(snakemake) as running:
 
     draw = load_own(snakemake.params.entry, "plot")
     running.start_work()
-    tables = {kind: read_tables(getattr(snakemake.input, kind)) for kind in snakemake.input.keys()}
+    tables = {kind: read_tables(paths) for kind, paths in snakemake.input.items()}
     save_figure(draw(**tables, **snakemake.params.options), snakemake.output)
