@@ -231,7 +231,11 @@ class FusionShape:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         models: list[type[FusionOptions]] = [*METHODS.values(), OwnFusion]
-        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in models]}
+        *known, own = (
+            handler.resolve_ref_schema(handler(model.__pydantic_core_schema__)) for model in models
+        )
+        own["properties"]["method"] |= {"pattern": CODE_PATTERN}
+        return {"anyOf": [*known, own]}
 
 
 class Settings(Options):
