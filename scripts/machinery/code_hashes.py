@@ -99,8 +99,8 @@ def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = path.parent.relative_to(root).parts
     imports: list[str] = []
-    for node in filter(is_for_type_checkers, ast.walk(tree)):
-        node.body = [ast.Pass()]  # it never runs
+    for never_run in filter(is_for_type_checkers, ast.walk(tree)):
+        never_run.body = [ast.Pass()]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.extend(alias.name for alias in node.names)

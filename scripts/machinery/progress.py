@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
@@ -31,7 +32,8 @@ class Progress(logging.Handler):
         self.took: dict[str, list[float]] = {}  # seconds of the jobs that are done, by rule
         self.at_once = 1  # the most jobs that ran side by side
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, record: Any) -> None:
+        # a LogRecord, with the attributes that its event has
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
             self.planned = {rule: count for rule, count in record.stats.items() if rule != "total"}
