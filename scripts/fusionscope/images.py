@@ -107,4 +107,9 @@ def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
     return cropped.permute(0, 3, 1, 2).contiguous()  # advanced indices come first: (n, h, w, c)
 
 
-AUGMENTATIONS = {"none": lambda batch, generator: batch, "flip_and_crop": flip_and_crop}
+def leave_as_they_are(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """No augmentation; nothing is drawn."""
+    return batch
+
+
+AUGMENTATIONS = {"none": leave_as_they_are, "flip_and_crop": flip_and_crop}
