@@ -250,7 +250,7 @@ def path_inside(options: object, location: Sequence[int | str]) -> list[str]:
 
 def place(where: str, path: list[str]) -> str:
     """The start of a sentence."""
-    inside = ".".join(cut(part, LONGEST_KEY) for part in path)
+    inside = ".".join(cut(part if part.isprintable() else repr(part), LONGEST_KEY) for part in path)
     if not where or where.endswith(" "):
         return f"{where}{inside or ('top level' if where else '')}: ".removeprefix(": ")
     return f"{where}.{inside}: " if inside else f"{where}: "

@@ -51,7 +51,7 @@ RENAMED = {"le": "maximum"}  # where two limits of a number are joined, pydantic
 
 
 def tidy(node: Any, names: bool = False) -> Any:
-    """A schema without pydantic's titles, and with JSON schema's word for a largest number.
+    """A schema without pydantic's titles, with JSON schema's word for a largest number, strict about names.
 
     `names`: the keys of `node` are names that somebody gave, not words of JSON schema.
     """
@@ -59,13 +59,14 @@ def tidy(node: Any, names: bool = False) -> Any:
         return [tidy(item) for item in node]
     if not isinstance(node, dict):
         return node
-    kept = {key: value for key, value in node.items() if names or key != "title"}
-    return {
-        key if names or key != "le" else "maximum": tidy(
-            value, names=not names and key in ("properties", "$defs")
-        )
-        for key, value in kept.items()
+    if names:
+        return {name: tidy(value) for name, value in node.items()}
+    tidied = {
+        RENAMED.get(key, key): tidy(value, names=key in ("properties", "patternProperties", "$defs"))
+        for key, value in node.items()
+        if key != "title"
     }
+    return tidied | ({"additionalProperties": False} if "patternProperties" in node else {})
 
 
 INTRODUCTION = f"""\

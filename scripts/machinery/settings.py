@@ -5,8 +5,9 @@ fusion/options.py); here they are joined. config_reference.py makes the JSON sch
 Planning a run imports this, so nothing here needs PyTorch, NumPy, pandas or matplotlib.
 """
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,7 +232,11 @@ class FusionShape:
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         models: list[type[FusionOptions]] = [*METHODS.values(), OwnFusion]
-        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in models]}
+        *known, own = (
+            handler.resolve_ref_schema(handler(model.__pydantic_core_schema__)) for model in models
+        )
+        own["properties"]["method"] |= {"pattern": CODE_PATTERN}
+        return {"anyOf": [*known, own]}
 
 
 class Settings(Options):
@@ -376,7 +381,7 @@ def plain(value: Any) -> Any:
 
 def check_files(paths: Iterable[str | Path]) -> None:
     """Raise InputError where a key is given twice: YAML, and so Snakemake, silently takes the last one."""
-    for path in paths:
+    for path in filter(os.path.isfile, paths):
         try:
             yaml.load(Path(path).read_text(encoding="utf-8"), Loader=StrictLoader)
         except RepeatedKey as error:
@@ -400,9 +405,10 @@ class StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if key in lines:
-                raise RepeatedKey(key, line, lines[key])
-            lines[key] = line
+            if isinstance(key, Hashable):  # of others yaml itself complains
+                if key in lines:
+                    raise RepeatedKey(key, line, lines[key])
+                lines[key] = line
         return super().construct_mapping(node, deep)
 
 

@@ -545,11 +545,11 @@ def broken(draw: random.Random) -> dict:
             node = node[key]
         act = draw.choice(("put", "put", "take", "add"))
         if act == "put":
-            node[last] = draw.choice(BROKEN)
+            node[last] = copy.deepcopy(draw.choice(BROKEN))
         elif act == "take":
             del node[last]
         elif isinstance(node, dict):
-            node[draw.choice(("epoch", "x" * 5000, 3, None, "kind", "y\n"))] = draw.choice(BROKEN)
+            node[draw.choice(("epoch", "x" * 5000, 3, None, "kind", "y\n"))] = copy.deepcopy(draw.choice(BROKEN))
     return config
 
 
@@ -564,7 +564,7 @@ def sentence_for(config: dict) -> str | None:
 
 def test_whatever_is_wrong_is_one_short_sentence():
     refused = 0
-    for seed in range(600):
+    for seed in range(400):
         config = broken(random.Random(seed))
         config["run"] = list(config["experiments"]) if isinstance(config.get("experiments"), dict) else ["x"]
         sentence = sentence_for(config)
