@@ -121,7 +121,7 @@ def test_what_is_done_on_demand_is_imported_where_the_demand_is_asked_for():
         "fusion.fuse",  # what repair gained
         "fusion.repair",
         "networks.build",  # with biases=True
-        "measures.parameter.origins",  # for a child that has them
+        "measures.parameter.origin",  # for a child that has them
     }
 
 

@@ -67,7 +67,7 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
-    finished.append("scripts/fusionscope/report/plots.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/report/style.py", "AN_EDIT = 1\n")
     assert finished.planned() == once(PLOTS)
 
 

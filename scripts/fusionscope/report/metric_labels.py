@@ -8,11 +8,12 @@ from fusionscope.measures.names import METRICS, PERCENT, POINTS
 
 
 def metric_name(metric: str) -> str:
-    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; a metric without an entry is called by its name in the tables."""
-    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
+    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_package.measures:my_norm' -> 'my norm'."""
+    return METRICS[metric].label if metric in METRICS else metric.rpartition(":")[2].replace("_", " ")
 
 
 def unit_of(metric: str) -> str | None:
+    """None for numbers without a unit, and for metrics of one's own."""
     return METRICS[metric].unit if metric in METRICS else None
 
 

@@ -1,10 +1,12 @@
 """Tables come back from files as they went in."""
 
 import numpy as np
+import pandas as pd
+import pytest
 from table_cases import study
 
 from fusionscope.measurement import COLUMNS, RIGHT, Measurement, tidy_rows, write_rows
-from fusionscope.report.tables import read_tables, write_table
+from fusionscope.report.tables import read_tables, write_table, write_text
 
 
 def test_floats_come_back_with_all_their_digits(tmp_path):
@@ -29,6 +31,27 @@ def test_measurements_come_back_in_the_order_of_the_files(tmp_path):
     assert found.value.tolist() == [0.1, 0.2, 1.1, 0.2]
     assert found.std_error.isna().tolist() == [True, True, True, False]
     assert found.censored.tolist() == ["no", "right"] * 2
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    write_table(study(), path)
+    before = path.read_bytes()
+
+    def cut_off(self, partial, **_):
+        partial.write_text("experi")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(study(), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_text_is_written_in_utf_8(tmp_path):
+    write_text("é", tmp_path / "a.tex")
+    assert (tmp_path / "a.tex").read_bytes() == "é".encode()
 
 
 def test_writing_what_was_read_gives_the_same_numbers(tmp_path):
