@@ -27,7 +27,6 @@ from torch.nn import functional as F
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-from fusionscope import datasets  # noqa: E402
 from fusionscope.images import Images, load_images  # noqa: E402
 from fusionscope.measurement import NOT_CENSORED  # noqa: E402
 from fusionscope.measures.parameter.flatness import (  # noqa: E402
@@ -46,6 +45,7 @@ from fusionscope.measures.parameter.landscape import Landscape  # noqa: E402
 from fusionscope.measures.parameter.search import ALLOWED, Scale  # noqa: E402
 from fusionscope.networks.build import build, initialised  # noqa: E402
 from fusionscope.seeding import generator  # noqa: E402
+from fusionscope.training.preparation import prepare  # noqa: E402
 from fusionscope.training.train import train  # noqa: E402
 
 NETWORKS = {"vgg11": "VGG11_NOBIAS_NOBN", "resnet18": "RESNET18_NOBIAS_NOBN"}
@@ -110,7 +110,7 @@ class Counter:
 @cache
 def images(data_dir: str) -> dict[str, Images]:
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        np.savez(file, **datasets.prepare("fashion_mnist", data_dir))
+        np.savez(file, **prepare("fashion_mnist", data_dir))
         train_images = load_images(file.name, "train", 32)
         validation = load_images(file.name, "validation", 32)
     return {
@@ -290,7 +290,7 @@ def calibration_row(name: str, metric: str, scales: list) -> str:
 def digits() -> Landscape:
     """A network so small that its alpha' need not be censored, on all its training images."""
     with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        np.savez(file, **datasets.prepare("digits", "unused"))
+        np.savez(file, **prepare("digits", "unused"))
         splits = [load_images(file.name, split, 32) for split in ("train", "validation")]
     network = initialised(generator("digits", "init"), 10, model_type=NETWORKS["vgg11"], width=0.125)
     recipe = TRAINING | {"epochs": 12}

@@ -63,7 +63,7 @@ class Images:
 
 
 def load_images(path: str | Path, split: str, size: int | None = None) -> Images:
-    """The `split` (train, validation or test) of a file of the arrays that `datasets.prepare` gives.
+    """The `split` (train, validation or test) of a file of the arrays that `preparation.prepare` gives.
 
     Batches are resized to `size` pixels on each side; without it images stay as they are.
     """

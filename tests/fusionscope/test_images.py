@@ -9,7 +9,7 @@ import torch
 
 from fusionscope.errors import InputError
 from fusionscope.images import AUGMENTATIONS, Images, flip_and_crop, load_images
-from fusionscope.training import datasets
+from fusionscope.training.preparation import prepare
 
 
 def generator(seed: int) -> torch.Generator:
@@ -134,7 +134,7 @@ def test_augmentations_leave_the_batch_they_were_given_alone():
 
 
 def test_a_prepared_file_comes_back_as_it_was_written(tmp_path):
-    arrays = datasets.prepare("digits", tmp_path)
+    arrays = prepare("digits", tmp_path)
     np.savez(tmp_path / "digits.npz", **arrays)
     for split in ("train", "validation", "test"):
         images = load_images(tmp_path / "digits.npz", split)
@@ -188,7 +188,7 @@ def test_grey_images_are_resized_in_every_batch_and_after_sampling():
 
 
 def test_a_prepared_file_is_read_at_the_size_asked_for(tmp_path):
-    np.savez(tmp_path / "digits.npz", **datasets.prepare("digits", tmp_path))
+    np.savez(tmp_path / "digits.npz", **prepare("digits", tmp_path))
     images = load_images(tmp_path / "digits.npz", "test", size=64)
     assert images.take(torch.arange(2)).normalised().shape == (2, 3, 64, 64)
     assert images.pixels.shape[-2:] == (32, 32)  # in memory as they were

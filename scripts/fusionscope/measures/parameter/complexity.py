@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fusionscope.evaluation import predict
 from fusionscope.graph.trace import operation, shape
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, folded_into, traced_in_double
 from fusionscope.measures.parameter.gauss_newton import squared_vjp_norms
 from fusionscope.measures.parameter.landscape import Landscape
-from fusionscope.measures.prediction.prediction import predict
 
 MARGIN_QUANTILE = 0.1
 

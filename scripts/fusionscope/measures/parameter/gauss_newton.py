@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fusionscope.evaluation import predict
 from fusionscope.graph.operations import LAYERS, Kind, is_own, kind_of_module, look_up, of_module
 from fusionscope.graph.trace import operation, trace_network
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
-from fusionscope.measures.prediction.prediction import predict
 from fusionscope.seeding import generator
 
 FEWEST_DRAWS = 2  # where an error is asked for instead of a number of draws
