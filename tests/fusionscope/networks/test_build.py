@@ -18,7 +18,6 @@ from fusionscope.networks.biases import (
 from fusionscope.networks.build import (
     build,
     initialised,
-    scaled,
 )
 from fusionscope.networks.initialise import (
     initialise,
@@ -26,6 +25,7 @@ from fusionscope.networks.initialise import (
 from fusionscope.networks.resnet import (
     BasicBlock,
 )
+from fusionscope.networks.width import scaled
 
 VGG11_CHANNELS = (3, 64, 128, 256, 256, 512, 512, 512, 512)
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
