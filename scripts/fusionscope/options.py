@@ -8,7 +8,7 @@ sentences are the same. Needs pydantic alone, so that planning a run imports nei
 import difflib
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Annotated, Any, TypeVar
@@ -53,7 +53,7 @@ class Options(BaseModel):
         names = {name: _names(name, field) for name, field in cls.model_fields.items()}
         known = [name for group in names.values() for name in group]
         unknown = [key for key in options if key not in known]
-        if unknown and cls.model_config.get("extra") != "allow":
+        if unknown and cls.model_config.get("extra") == "forbid":
             raise PydanticCustomError("unknown_key", "unknown key", {"key": unknown[0], "known": known})
         missing = [
             group[0]
@@ -88,7 +88,7 @@ def whole(value: object) -> object:
     """3.0 is 3 (so are NumPy's integers), and `true` is no number."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer() and abs(value) < MANY):
         return int(value)
     return value
 
@@ -98,7 +98,7 @@ def number(value: object) -> object:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class expecting:
     """Says what is right where a value is not: `text` follows 'expected'. Deeper mistakes keep their own."""
 
@@ -116,7 +116,7 @@ class expecting:
             raise PydanticCustomError("expected", "expected {text}", {"text": self.text}) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KnownName:
     """For a text that names an entry of a table; with `own`, also a thing of one's own, `module:name`."""
 
@@ -185,11 +185,12 @@ def sentence(error: ValidationError, options: object, where: str = "") -> str:
     """
     details = error.errors(include_url=False)
     first = min(details, key=lambda detail: ORDER.get(detail["type"], len(ORDER)))
+    *outer, last = first["loc"] or ("",)
+    if last == "[key]":
+        rule = first.get("ctx", {}).get("text", "text")
+        around = path_inside(options, outer[:-1])
+        return f"{place(where, around)}{short(first['input'])} cannot be a name; use {rule}"
     path = path_inside(options, first["loc"])
-    if first["loc"] and first["loc"][-1] == "[key]":
-        return (
-            f"{place(where, path[:-1])}{short(first['input'])} cannot be a name; use {first['ctx']['text']}"
-        )
     key, text = explain(first)
     return place(where, [*path, *([key] if key else [])]) + text
 
@@ -233,7 +234,7 @@ EXPECTED = {  # where a type says nothing of its own
 }
 
 
-def path_inside(options: object, location: tuple[int | str, ...]) -> list[str]:
+def path_inside(options: object, location: Sequence[int | str]) -> list[str]:
     """The keys that lead to a place in `options`: pydantic's location without its names of alternatives."""
     path: list[str] = []
     node: Any = options
@@ -249,7 +250,7 @@ def path_inside(options: object, location: tuple[int | str, ...]) -> list[str]:
 
 def place(where: str, path: list[str]) -> str:
     """The start of a sentence."""
-    inside = ".".join(cut(part, LONGEST_KEY) for part in path)
+    inside = ".".join(cut(part if part.isprintable() else repr(part), LONGEST_KEY) for part in path)
     if not where or where.endswith(" "):
         return f"{where}{inside or ('top level' if where else '')}: ".removeprefix(": ")
     return f"{where}.{inside}: " if inside else f"{where}: "

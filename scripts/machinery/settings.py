@@ -5,16 +5,27 @@ fusion/options.py); here they are joined. config_reference.py makes the JSON sch
 Planning a run imports this, so nothing here needs PyTorch, NumPy, pandas or matplotlib.
 """
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from fusionscope.errors import InputError
-from fusionscope.fusion.options import METHODS, check_fusion
+from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion, check_fusion
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.options import (
@@ -74,6 +85,9 @@ FusionName = Annotated[
 ]
 
 
+RecipeName = Annotated[str, expecting("text")]
+
+
 def one_or_list(value: object) -> str:
     return "list" if isinstance(value, list) else "one"
 
@@ -84,9 +98,10 @@ Width = Annotated[
     | Annotated[list[Positive], Field(min_length=2), expecting(WIDTH), Tag("list")],
     Discriminator(one_or_list),
 ]
-SEEDS = "a number of seeds, at least 1, or a list of whole numbers from 0"
+MOST_SEEDS, MOST_PARENTS = 10_000, 100  # a list is made of them
+SEEDS = f"a number of seeds, at least 1 and at most {MOST_SEEDS}, or a list of whole numbers from 0"
 Seeds = Annotated[
-    Annotated[Count, expecting(SEEDS), Tag("one")]
+    Annotated[Count, Field(le=MOST_SEEDS), expecting(SEEDS), Tag("one")]
     | Annotated[list[WholeNumber], Field(min_length=1), expecting(SEEDS), Tag("list")],
     Discriminator(one_or_list),
 ]
@@ -95,22 +110,26 @@ Seeds = Annotated[
 class Spaces(Options):
     """What is measured; each may be switched off by itself."""
 
-    input: Flag = Field(True, description="Lipschitz constants: how the output moves with the image.")
+    input: Flag = Field(default=True, description="Lipschitz constants: how the output moves with the image.")
     parameter: Flag = Field(
-        True, description="All of hessian, scales and complexity: false switches the three off."
+        default=True, description="Hessian, scales and complexity; false switches off all three."
     )
-    hessian: Flag = Field(True, description="Top eigenvalue, trace and spectral density of the Hessian.")
-    scales: Flag = Field(
-        True, description="Sigma and alpha, the perturbations of the weights that accuracy bears."
+    hessian: Flag = Field(
+        default=True, description="Top eigenvalue, trace and spectral density of the Hessian."
     )
+    scales: Flag = Field(default=True, description="Sigma and alpha: perturbations of the weights.")
     complexity: Flag = Field(
-        True, description="The measures made of sigma and alpha, and those under complexity."
+        default=True, description="Measures made of sigma and alpha, and those that cost little."
     )
-    prediction: Flag = Field(True, description="Accuracy, losses, generalisation gap and calibration.")
+    prediction: Flag = Field(
+        default=True, description="Accuracy, losses, generalisation gap and calibration."
+    )
     connectivity: Flag = Field(
-        True, description="The line between the parents, and similarity of representations."
+        default=True, description="The line between parents, similarity of representations."
     )
-    correlation: Flag = Field(True, description="Correlation of every metric with accuracy, or with the gap.")
+    correlation: Flag = Field(
+        default=True, description="Correlation of every metric with accuracy, or with the gap."
+    )
 
     @model_validator(mode="after")
     def check_together(self) -> "Spaces":
@@ -135,11 +154,12 @@ class Experiment(Options):
 
     dataset: Annotated[str, KnownName(DATA_SETS)] = Field(description="The data set.")
     image_folder: Text | None = Field(
-        None, description="Path of a folder with train/<class>/ and test/<class>/, for dataset image_folder."
+        default=None,
+        description="Path of a folder with train/<class>/ and test/<class>/, for dataset image_folder.",
     )
     model_type: Annotated[str, KnownName(MODEL_TYPES)] | None = Field(
-        None,
-        description="A network of the study, with or without biases and batch norm; either this or architecture.",
+        default=None,
+        description="A network of the study; either this or architecture.",
     )
     architecture: (
         Annotated[
@@ -149,40 +169,42 @@ class Experiment(Options):
         ]
         | None
     ) = Field(
-        None,
+        default=None,
         description="Any other network: one of torchvision's classifiers, or a function of your own that is "
         "called with num_classes=...",
     )
     width: Width | None = Field(
-        None,
+        default=None,
         description="Channels relative to the published network: one number, or a list with one for each "
         "parent; 1 for a model_type unless given.",
     )
     input_size: Annotated[Count, expecting("a whole number of pixels, at least 1")] = Field(
-        32, description="Pixels on each side that images are resized to."
+        default=32, description="Pixels on each side that images are resized to."
     )
-    parents: Annotated[Several, expecting("a whole number of parents, at least 2")] = Field(
-        2, description="Parents per seed, all fused into one child."
-    )
-    seeds: Seeds = Field(5, description="How many seeds (5 means 1 to 5), or which.")
+    parents: Annotated[
+        Several,
+        Field(le=MOST_PARENTS),
+        expecting(f"a whole number of parents, at least 2 and at most {MOST_PARENTS}"),
+    ] = Field(default=2, description="Parents per seed, all fused into one child.")
+    seeds: Seeds = Field(default=5, description="How many seeds (5 means 1 to 5), or which.")
     training: Annotated[str, expecting("the name of an entry under 'training'")] = Field(
-        "paper", description="The training recipe."
+        default="paper", description="The training recipe."
     )
     measurements: Annotated[str, expecting("the name of an entry under 'measurements'")] = Field(
-        "full", description="The measurement recipe."
+        default="full", description="The measurement recipe."
     )
     fusions: Annotated[list[str], expecting("a list of names of entries under 'fusions'")] = Field(
-        ["naive_fused", "geometric_fused"], description="The children: entries under fusions."
+        default=["naive_fused", "geometric_fused"], description="The children: entries under fusions."
     )
-    spaces: Spaces = Field(Spaces(), description="What is measured.")
+    spaces: Spaces = Field(default=Spaces(), description="What is measured.")
     accuracy_metric: Literal["accuracy", "generalisation_gap"] = Field(
-        "accuracy", description="What metrics are correlated with."
+        default="accuracy", description="What metrics are correlated with."
     )
     plots: list[Annotated[str, KnownName(PLOTS, own=True)]] | None = Field(
-        None, description="The plots; all that the spaces allow unless given."
+        default=None, description="The plots; all that the spaces allow unless given."
     )
     weights: Literal["trained", "provided"] = Field(
-        "trained",
+        default="trained",
         description="Where parents come from: trained here, or provided as files, see experiments/README.md.",
     )
 
@@ -202,41 +224,46 @@ class Experiment(Options):
         return self
 
 
-class FusionSection:
-    """Definitions of fusions: check_fusion checks them, by their method; here is their shape for editors."""
+class FusionShape:
+    """For the JSON schema alone: the definitions that check_fusion accepts, one shape per method."""
 
-    @staticmethod
-    def __get_pydantic_json_schema__(schema: Any, handler: Any) -> dict[str, Any]:
-        from pydantic_core import core_schema
-
-        return handler(core_schema.union_schema([model.__pydantic_core_schema__ for model in MODELS]))
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        models: list[type[FusionOptions]] = [*METHODS.values(), OwnFusion]
+        *known, own = (
+            handler.resolve_ref_schema(handler(model.__pydantic_core_schema__)) for model in models
+        )
+        own["properties"]["method"] |= {"pattern": CODE_PATTERN}
+        return {"anyOf": [*known, own]}
 
 
 class Settings(Options):
     """All of config.yaml."""
 
     run: Annotated[list[str], Field(min_length=1), expecting("a list of experiment names, at least one")] = (
-        Field(description="Which experiments to build: names of entries under experiments.")
+        Field(description="The experiments to build: entries under experiments.")
     )
     data_dir: Annotated[Text, expecting("a folder")] = Field(
-        "data", description="Folder where torchvision's data sets lie, or are downloaded to."
+        default="data", description="Folder where torchvision's data sets lie, or are downloaded to."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto",
-        description="Where networks are computed: auto is the GPU if there is one; cuda fails without one.",
+        default="auto",
+        description="Where networks run: auto is the GPU if there is one; cuda fails without one.",
     )
-    gpu_slots: Count = Field(1, description="Jobs that may share one GPU.")
+    gpu_slots: Count = Field(default=1, description="Jobs that may share one GPU.")
     experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
-    training: dict[str, TrainingRecipe] = Field(
-        {"paper": TrainingRecipe()},
-        description="Training recipes by name; each states what differs from paper.",
+    training: dict[RecipeName, TrainingRecipe] = Field(
+        default={"paper": TrainingRecipe()},
+        description="Training recipes by name.",
     )
-    measurements: dict[str, MeasurementRecipe] = Field(
-        {"full": MeasurementRecipe()},
-        description="Measurement recipes by name; each states what differs from full.",
+    measurements: dict[RecipeName, MeasurementRecipe] = Field(
+        default={"full": MeasurementRecipe()},
+        description="Measurement recipes by name.",
     )
-    fusions: dict[FusionName, dict[str, Any]] = Field(
-        {"naive_fused": {"method": "average"}, "geometric_fused": {"method": "optimal_transport"}},
+    fusions: dict[FusionName, Annotated[dict[str, Any], FusionShape]] = Field(
+        default={"naive_fused": {"method": "average"}, "geometric_fused": {"method": "optimal_transport"}},
         description="How children are made of their parents, by the children's names.",
     )
 
@@ -354,7 +381,7 @@ def plain(value: Any) -> Any:
 
 def check_files(paths: Iterable[str | Path]) -> None:
     """Raise InputError where a key is given twice: YAML, and so Snakemake, silently takes the last one."""
-    for path in paths:
+    for path in filter(os.path.isfile, paths):
         try:
             yaml.load(Path(path).read_text(encoding="utf-8"), Loader=StrictLoader)
         except RepeatedKey as error:
@@ -378,9 +405,10 @@ class StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if key in lines:
-                raise RepeatedKey(key, line, lines[key])
-            lines[key] = line
+            if isinstance(key, Hashable):  # of others yaml itself complains
+                if key in lines:
+                    raise RepeatedKey(key, line, lines[key])
+                lines[key] = line
         return super().construct_mapping(node, deep)
 
 

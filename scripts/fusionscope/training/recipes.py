@@ -35,21 +35,21 @@ class Constant(Options):
 class TrainingRecipe(Options):
     """How parents are trained: SGD, the epoch with the smallest validation loss is kept."""
 
-    epochs: Count = Field(30, description="Passes over the training images.")
-    batch_size: Count = Field(64, description="Images per step.")
+    epochs: Count = Field(default=30, description="Passes over the training images.")
+    batch_size: Count = Field(default=64, description="Images per step.")
     learning_rate: Positive = Field(
-        0.05, description="Learning rate that the schedule starts from, or rises to."
+        default=0.05, description="Learning rate that the schedule starts from, or rises to."
     )
-    momentum: BelowOne = Field(0.9, description="Momentum of SGD.")
-    weight_decay: NotNegative = Field(0.0, description="Added to the gradient, times the weights.")
+    momentum: BelowOne = Field(default=0.9, description="Momentum of SGD.")
+    weight_decay: NotNegative = Field(default=0.0, description="Added to the gradient, times the weights.")
     clip_norm: PositiveOrNone = Field(
-        None, description="Largest Euclidean norm of a step's gradient; null for no limit."
+        default=None, description="Largest Euclidean norm of a step's gradient; null for no limit."
     )
     schedule: Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")] = Field(
-        Steps(kind="steps", at=[12, 20, 25, 28], factor=0.1),
+        default=Steps(kind="steps", at=[12, 20, 25, 28], factor=0.1),
         description="How the learning rate changes from epoch to epoch.",
     )
     augmentation: Literal["none", "flip_and_crop"] = Field(
-        "none",
+        default="none",
         description="What is done to training images: nothing, or random flips and crops after padding.",
     )
