@@ -13,7 +13,7 @@ from machinery.code_hashes import source_hashes
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEVELOPMENT = PROJECT["optional-dependencies"]["dev"]
+WORKFLOW, DEVELOPMENT = (PROJECT["optional-dependencies"][extra] for extra in ("workflow", "dev"))
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
@@ -27,8 +27,17 @@ def locked() -> dict[str, str]:
 
 def test_the_lock_holds_every_pin():
     lock = locked()
-    for name, version in pins(PROJECT["dependencies"] + DEVELOPMENT).items():
+    for name, version in pins(WORKFLOW + DEVELOPMENT).items():
         assert lock[name] == version
+
+
+def test_the_workflow_pins_versions_that_the_library_allows():
+    from packaging.requirements import Requirement
+
+    library = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["data"]]
+    pinned = pins(WORKFLOW)
+    for requirement in map(Requirement, library):
+        assert pinned[requirement.name] in requirement.specifier, requirement
 
 
 @pytest.mark.parametrize("name", ["compute", "tables"])
@@ -113,7 +122,7 @@ def imported_packages(script: str) -> set[str]:
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         names = re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
         packages |= {PACKAGE_OF.get(name, name) for name in names}
-    return packages & set(pins(PROJECT["dependencies"] + DEVELOPMENT))
+    return packages & set(pins(WORKFLOW + DEVELOPMENT))
 
 
 def test_conda_files_hold_all_that_the_scripts_import():
@@ -127,7 +136,7 @@ def test_conda_files_hold_all_that_the_scripts_import():
 
 def test_the_readme_tells_what_each_dependency_is_for():
     table = README.split("## Dependencies")[1]
-    for name in pins(PROJECT["dependencies"]):
+    for name in pins(WORKFLOW):
         assert name in table
 
 

@@ -98,7 +98,7 @@ def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
 
 
 def test_edited_matching_code_fuses_again_and_measures_no_parent(finished):
-    finished.append("scripts/fusionscope/fusion/matching.py", "AN_EDIT = 1\n")
+    finished.append("scripts/fusionscope/fusion/by_weights.py", "AN_EDIT = 1\n")
     expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
     assert finished.planned() == expected | once(FROM_CHILDREN)
 

@@ -331,8 +331,8 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
             {"architecture": "own.broken:make"},
             "importing own.broken failed: ModuleNotFoundError: No module named 'a_",
         ),
-        ({"architecture": "own.nets:made"}, "own.nets has no function 'made'; define it"),
-        ({"architecture": "own.nets:constant"}, "own.nets has no function 'constant'"),
+        ({"architecture": "own.nets:made"}, "own.nets has no function or class 'made'; define it"),
+        ({"architecture": "own.nets:constant"}, "own.nets has no function or class 'constant'"),
         (
             {"architecture": "own.nets:raises"},
             "raises(num_classes=10) failed: RuntimeError: no such file: table",
