@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import cases
+import networks_for_fusion as nets
 import pytest
 import torch
+from torch import nn
 
 import fusionscope
 from fusionscope.errors import InputError
@@ -14,8 +16,13 @@ from fusionscope.evaluation import accuracy, predict
 from fusionscope.measures.parameter.complexity import path_norm
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.subject import Subject
+from fusionscope.networks.build import build
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def tiny_network() -> nn.Module:
+    return build(10, model_type="VGG11", width=cases.TINY)
 
 
 def test_importing_the_package_imports_nothing_of_it():
@@ -42,7 +49,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_a_metric_is_measured_by_its_name():
-    network, images = cases.network_of("VGG11"), cases.images(40)
+    network, images = tiny_network(), nets.pictures(40)
     measured = fusionscope.measure(network, images, "accuracy")
     assert measured.value == accuracy(predict(network, images, 40), images.labels)
     assert fusionscope.accuracy(network, images) == measured
@@ -59,21 +66,21 @@ def test_a_metric_is_measured_by_its_name():
         (
             "distance_from_initialisation",
             {},
-            "measure: there is no distance_from_initialisation of this netw",
+            "measure: there is no distance_from_initialisation of this",
         ),
     ],
 )
 def test_a_metric_that_cannot_be_measured_is_refused_in_one_sentence(name, options, sentence):
     with pytest.raises(InputError) as caught:
-        fusionscope.measure(cases.network_of("VGG11"), cases.images(20), name, **options)
+        fusionscope.measure(tiny_network(), nets.pictures(20), name, **options)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_training_gives_the_weights_of_the_best_epoch_and_leaves_them_in_the_network():
-    network = cases.network_of("VGG11")
+    network = tiny_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    images = cases.images(20)
+    images = nets.pictures(20)
     weights = fusionscope.train(
         network, images, images, epochs=1, learning_rate=0.01, schedule={"kind": "constant"}
     )
