@@ -43,8 +43,8 @@ def resolve_experiments(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
     `settings` are those that read_settings gives. Keys of an experiment: those of config.yaml, with
     `training` and `measurements` the recipes themselves, `fusions` a dictionary name -> definition, `seeds` a
-    list, `spaces` a list out of config_options.PARTS, and `widths` a list with one entry per parent, None where the
-    architecture is not asked for any.
+    list, `spaces` a list out of config_options.PARTS, and `widths` a list with one entry per parent, None
+    where the architecture is not asked for any.
     """
     experiments = {}
     for name in settings["run"]:
