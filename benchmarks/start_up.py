@@ -49,7 +49,8 @@ def start(script: Path, late: list[str]) -> None:
     block = next(node for node in tree.body if isinstance(node, ast.With))
     lines = [ast.unparse(statement) for statement in block.body]
     del block.body[lines.index("running.start_work()") + 1 :]
-    snakemake = SimpleNamespace(threads=1, log=["start_up.log"])
+    params = SimpleNamespace(entry="fusionscope.report.plots.accuracy:draw")  # what plot.py draws
+    snakemake = SimpleNamespace(threads=1, log=["start_up.log"], params=params)
     sys.path.insert(0, str(script.parent))
     exec(compile(tree, script, "exec"), {"snakemake": snakemake, "__name__": "__main__"})
     imports = time.process_time()

@@ -179,6 +179,12 @@ def test_a_measure_that_costs_little_is_code_of_one_rule(changed_by):
     assert {job.split()[0] for job in changed} == {"measure_complexity"}
 
 
+@pytest.mark.parametrize("module", ["twelve", "complexity"])
+def test_a_formula_is_code_of_what_takes_seconds(changed_by, module):
+    changed = changed_by(f"scripts/fusionscope/measures/parameter/{module}.py")
+    assert {job.split()[0] for job in changed} == {"measure_complexity"}
+
+
 @pytest.mark.parametrize("plot", PLOTS)
 def test_a_plot_s_module_is_code_of_that_plot(changed_by, plot):
     changed = changed_by(file_of(PLOTS[plot].draw))
