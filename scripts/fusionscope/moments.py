@@ -64,8 +64,8 @@ class ChannelMoments:
 
     def __init__(self) -> None:
         self.count = 0  # images x positions
-        self.mean: Tensor | float = 0.0  # (c,)
-        self.squares: Tensor | float = 0.0  # (c,), sum of squared deviations from the mean
+        self.mean = torch.zeros((), dtype=torch.float64)  # (c,)
+        self.squares = torch.zeros((), dtype=torch.float64)  # (c,), of deviations from the mean, summed
 
     def add(self, x: Tensor, axis: int) -> None:
         """Take in a batch of activations, any shape, whose c channels lie along `axis`."""

@@ -36,10 +36,10 @@ def record(traced: fx.GraphModule, batch: Tensor, nodes: Collection[str]) -> dic
     return recorder.kept
 
 
-def neurons(activation: Tensor, site: ActivationAxis) -> Tensor:
-    """(n, examples) float64: each neuron of `site` at all images and all its places."""
-    along = activation.movedim(site.axis, 0)[site.positions.to(activation.device)]
-    return along.flatten(1).double()
+def neurons(activation: Tensor, along: ActivationAxis) -> Tensor:
+    """(n, examples) float64: each neuron that lies `along` an axis, at all images and all its places."""
+    rows = activation.movedim(along.axis, 0)[along.positions.to(activation.device)]
+    return rows.flatten(1).double()
 
 
 def traced_with(network: nn.Module, weights: Mapping[str, Tensor]) -> fx.GraphModule:
@@ -52,13 +52,13 @@ def traced_with(network: nn.Module, weights: Mapping[str, Tensor]) -> fx.GraphMo
 def joint_moments(
     one: fx.GraphModule,
     other: fx.GraphModule,
-    sites: Sequence[tuple[ActivationAxis, ActivationAxis]],
+    axes: Sequence[tuple[ActivationAxis, ActivationAxis]],
     images: Images,
     batch_size: int,
 ) -> list[JointMoments]:
-    """For each pair of sites the joint moments of the neurons of two networks that see the same images."""
-    found = [JointMoments() for _ in sites]
-    for number, x, y in answers(one, other, sites, images, batch_size):
+    """For each pair of `axes` the joint moments of the neurons of two networks that see the same images."""
+    found = [JointMoments() for _ in axes]
+    for number, x, y in answers(one, other, axes, images, batch_size):
         found[number].add(x, y)
     return found
 
@@ -66,17 +66,17 @@ def joint_moments(
 def answers(
     one: fx.GraphModule,
     other: fx.GraphModule,
-    sites: Sequence[tuple[ActivationAxis, ActivationAxis]],
+    axes: Sequence[tuple[ActivationAxis, ActivationAxis]],
     images: Images,
     batch_size: int,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Number of a pair of sites, x (n, k) and y (m, k): batch by batch what two networks' neurons answer."""
+    """Number of a pair of `axes`, x (n, k) and y (m, k): batch by batch what two networks' neurons answer."""
     for batch, _ in images.batches(batch_size):
-        kept_one = record(one, batch.to(dtype_of(one)), {site.node for site, _ in sites})
-        kept_other = record(other, batch.to(dtype_of(other)), {site.node for _, site in sites})
-        for number, (site_one, site_other) in enumerate(sites):
-            x = neurons(kept_one[site_one.node], site_one)
-            yield number, x, neurons(kept_other[site_other.node], site_other)
+        kept_one = record(one, batch.to(dtype_of(one)), {axis.node for axis, _ in axes})
+        kept_other = record(other, batch.to(dtype_of(other)), {axis.node for _, axis in axes})
+        for number, (axis_one, axis_other) in enumerate(axes):
+            x = neurons(kept_one[axis_one.node], axis_one)
+            yield number, x, neurons(kept_other[axis_other.node], axis_other)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

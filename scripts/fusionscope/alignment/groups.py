@@ -6,23 +6,34 @@ is one group, whoever writes to it. Network inputs and class outputs never move.
 `fusion` read this description and know nothing else about architectures (the idea of a table of
 parameter axes is that of Ainsworth et al. 2023, arXiv 2209.04836; here it is derived, not typed).
 
-What `labels` finds is put in order here: neurons that are used alike at every place where they are
-used make a group; all others are frozen, with the reason.
+What the package `labels` finds is put in order here: neurons that are used alike at every place where
+they are used make a group; all others are frozen, with the reason.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from fusionscope.alignment.labels import CLASS_OUTPUT, OTHER, READER, WRITER, AxisUse, Labelling, label
+from fusionscope.alignment.labels.labeller import label
+from fusionscope.alignment.labels.records import (
+    CLASS_OUTPUT,
+    OTHER,
+    READER,
+    WRITER,
+    AxisUse,
+    Labelling,
+    ParameterUse,
+    WeightUse,
+)
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import input_shape, operation, trace_network
+from fusionscope.graph.operations import is_batch_norm
+from fusionscope.graph.trace import first_line, input_shape, operation, trace_network
 
 SEVERAL_IMAGES = 2  # of one image could not be seen what is mixed across a batch
 SAME_FUNCTION = 1e-3  # within this, in whatever precision
@@ -107,14 +118,14 @@ class Alignment:
 def alignment_groups(network: nn.Module) -> Alignment:
     """The groups of `network` (in eval mode) that may move, and what cannot, found by following its neurons.
 
-    Raises InputError where torch.fx cannot trace the network, or not all that it does: such a one can be
-    fused by averaging only.
+    Raises InputError where torch.fx cannot trace the network, or not all that it does: it can be fused by
+    averaging only.
     """
     try:
         traced = trace_network(network)
     except Exception as error:  # torch.fx raises half a dozen kinds
         raise InputError(
-            f"torch.fx cannot trace this network ({str(error).splitlines()[0]}): "
+            f"torch.fx cannot trace this network ({first_line(error)}): "
             "fuse this architecture with method 'average'"
         ) from error
     found = follow(network, traced)
@@ -144,11 +155,12 @@ def follow(network: nn.Module, traced: fx.GraphModule) -> Labelling:
 
 def is_close(output: object, expected: object) -> bool:
     """Whether two outputs of networks, tensors as a rule, are the same within SAME_FUNCTION."""
-    tolerances = {"rtol": SAME_FUNCTION, "atol": SAME_FUNCTION, "equal_nan": True}
+    rtol = atol = SAME_FUNCTION
     if isinstance(output, Tensor) and isinstance(expected, Tensor):
-        return output.shape == expected.shape and torch.allclose(output, expected, **tolerances)
-    try:
-        torch.testing.assert_close(output, expected, **tolerances)  # imports for half a second
+        same_shape = output.shape == expected.shape
+        return same_shape and torch.allclose(output, expected, rtol, atol, equal_nan=True)
+    try:  # this imports for half a second
+        torch.testing.assert_close(output, expected, rtol=rtol, atol=atol, equal_nan=True)
     except AssertionError:
         return False
     return True
@@ -212,11 +224,11 @@ def make_groups(
     alike: Mapping[tuple, Sequence[int]], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> list[Group]:
     several = [(signature, neurons) for signature, neurons in alike.items() if len(neurons) > 1]
-    names = Counter()
+    names: Counter[str] = Counter()
     groups = []
     for signature, neurons in several:
         mine = [uses[number] for number in dict.fromkeys(number for number, _ in signature)]
-        writer = next((use for use in mine if use.role == WRITER), None)
+        writer = next((use for use in mine if writes(use)), None)
         if writer is None:
             continue  # a parameter's own neurons that no layer writes
         name = layer_of(writer.parameter)
@@ -232,20 +244,21 @@ def make_group(
     name: str, part: int, neurons: Sequence[int], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> Group:
     """The group of `neurons`, which all have the same `uses`; `part` counts groups of one layer."""
-    members: dict[str, dict[tuple, ParameterAxis]] = defaultdict(dict)
-    written, read = {}, {}
+    members: dict[str, dict[tuple[str, int], ParameterAxis]] = defaultdict(dict)
+    written: dict[str, ActivationAxis] = {}
+    read: dict[str, ActivationAxis] = {}
     for use in uses:
         positions = places_of(neurons, use)
-        if use.parameter is not None:
+        if isinstance(use, ParameterUse):
             # a layer that is called twice has two uses of one axis
             members[use.role].setdefault(
                 (use.parameter, use.axis),
                 ParameterAxis(use.parameter, use.axis, positions, use.blocks, use.role == READER),
             )
-        if use.role == WRITER:
+        if isinstance(use, WeightUse) and use.role == WRITER:
             node = norm_after[use.node]
             written.setdefault(node, ActivationAxis(node, use.dim, positions))
-        elif use.role == READER:
+        elif isinstance(use, WeightUse):
             read.setdefault(use.node, ActivationAxis(use.node, use.dim, positions))
     parts = {role: tuple(found.values()) for role, found in members.items()}
     return Group(
@@ -259,8 +272,13 @@ def make_group(
     )
 
 
+def writes(use: AxisUse) -> TypeGuard[WeightUse]:
+    """Whether it is the axis of a weight along which a layer makes its neurons."""
+    return isinstance(use, WeightUse) and use.role == WRITER
+
+
 def places_of(neurons: Sequence[int], use: AxisUse) -> Tensor:
-    """(n, s): where each neuron lies along the axis of `use`, in the order of the place_ids."""
+    """(n, s): where each neuron lies along the axis of `use`, in the order of its places."""
     order = np.lexsort((use.place_ids, use.neurons))
     start = np.searchsorted(use.neurons[order], neurons)
     count = int((use.neurons == neurons[0]).sum())
@@ -270,7 +288,7 @@ def places_of(neurons: Sequence[int], use: AxisUse) -> Tensor:
 def following_norm(node: fx.Node, traced: fx.GraphModule) -> str:
     """The batch norm that alone reads `node`, else the node itself."""
     users = list(node.users)
-    if len(users) == 1 and isinstance(operation(users[0], traced), _BatchNorm):
+    if len(users) == 1 and is_batch_norm(operation(users[0], traced)):
         return users[0].name
     return node.name
 
@@ -282,12 +300,13 @@ def frozen_layers(
     parameters: Mapping[str, Tensor],
 ) -> tuple[tuple[Frozen, ...], int]:
     """Layers with channels in no group, and the number of channels of all hidden layers."""
-    moving = defaultdict(set)
+    moving: dict[str, set[int]] = defaultdict(set)
     for group in groups:
         for member in group.writers:
             moving[member.parameter].update(member.positions.flatten().tolist())
-    writers = {use.parameter: use for use in uses if use.role == WRITER}
-    frozen, total = [], 0
+    writers = {use.parameter: use for use in uses if writes(use)}
+    frozen: list[Frozen] = []
+    total = 0
     for use in writers.values():
         why = Counter(
             reasons.get(neuron, ALONE)

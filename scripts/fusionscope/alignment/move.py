@@ -86,10 +86,11 @@ def move_axis(
 ) -> Tensor:
     """All groups along one axis at once: from `sources` to `targets` on an axis of `length`."""
     mine = [maps[number] for number, _ in sources]
-    if length == tensor.shape[axis] and all(map_ and map_.permutation is not None for map_ in mine):
+    orders = [map_.permutation for map_ in mine if map_ is not None and map_.permutation is not None]
+    if length == tensor.shape[axis] and len(orders) == len(mine):
         order = torch.arange(length)
-        for map_, (_, source), (_, target) in zip(mine, sources, targets, strict=True):
-            order[target.positions.flatten()] = source.positions[map_.permutation].flatten()
+        for permutation, (_, source), (_, target) in zip(orders, sources, targets, strict=True):
+            order[target.positions.flatten()] = source.positions[permutation].flatten()
         return tensor.index_select(axis, order.to(tensor.device))
     rows = tensor.movedim(axis, 0)
     moved = rows.new_zeros(length, *rows.shape[1:])

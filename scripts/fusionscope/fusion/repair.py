@@ -1,7 +1,7 @@
 """REPAIR: give the channels of a fused network the mean and the spread that they had in its parents.
 
 Averaged weights of different networks make pre-activations of less variance than either parent's, less
-with every layer, until the child answers the same to every image. The cure needs pictures, no labels
+with every layer, until the child answers the same to every image. The cure needs images, no labels
 and no gradient (Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation
 Repair", arXiv 2211.08403). Where batch norm follows, new running statistics are all there is to do;
 elsewhere a scale and a shift per channel, folded into the layer's weight and bias.
@@ -53,12 +53,12 @@ def output_statistics(network: nn.Module, weights: Weights, images: Images, batc
             )
         return {}
     network = at(weights, network)
-    pools = {name: ChannelMoments() for name in layers}
-    for name, pool in pools.items():
-        network.get_submodule(name).register_forward_hook(partial(observe, pool))
+    moments = {name: ChannelMoments() for name in layers}
+    for name, of_layer in moments.items():
+        network.get_submodule(name).register_forward_hook(partial(observe, of_layer))
     for batch in inputs_of(network, images, batch_size):
         network(batch)
-    return {name: (pool.mean, pool.std) for name, pool in pools.items()}
+    return {name: (of_layer.mean, of_layer.std) for name, of_layer in moments.items()}
 
 
 def blend(goals: Sequence[Goal], shares: Sequence[float]) -> Goal:
@@ -70,8 +70,8 @@ def blend(goals: Sequence[Goal], shares: Sequence[float]) -> Goal:
     parts = list(zip(shares, goals, strict=True))
     return {
         name: (
-            sum(share * goal[name][0] for share, goal in parts),
-            sum(share * goal[name][1] for share, goal in parts),
+            torch.as_tensor(sum(share * goal[name][0] for share, goal in parts)),
+            torch.as_tensor(sum(share * goal[name][1] for share, goal in parts)),
         )
         for name in goals[0]
     }
@@ -89,7 +89,7 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     A channel that is next to constant in the child (see FLAT) is moved to the goal's mean, not scaled.
 
     Exact: in eval mode the result meets the goal on `images`, and its batch norms see what their
-    statistics say. It does not depend on the batches but for rounding. (The paper's code makes one pass
+    statistics say. It does not depend on the batches, except for rounding. (The paper's code makes one pass
     in which each batch is normalised by itself. Depth adds up what that leaves out: two batches of 256
     images rather than one of 512 move the logits of an untrained MobileNetV2 by a fifth of their spread.)
     The price: one pass if one batch holds all images, else a pass, as far as there, for about each batch
@@ -105,12 +105,12 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     if goal:
         give_biases(network)  # before there are hooks: this traces the network
     batches = math.ceil(len(images) / batch_size)
-    sites = {name: LayerStatistics(name, batches) for name in (*batch_norms(network), *goal)}
+    statistics = {name: LayerStatistics(name, batches) for name in (*batch_norms(network), *goal)}
     for name in batch_norms(network):
-        network.get_submodule(name).register_forward_pre_hook(partial(reset_statistics, sites[name]))
+        network.get_submodule(name).register_forward_pre_hook(partial(reset_statistics, statistics[name]))
     for name, (mean, std) in goal.items():
-        network.get_submodule(name).register_forward_hook(partial(renormalise, sites[name], mean, std))
-    correct_in_order(network, list(sites.values()), images, batch_size)
+        network.get_submodule(name).register_forward_hook(partial(renormalise, statistics[name], mean, std))
+    correct_in_order(network, list(statistics.values()), images, batch_size)
     return dict(network.state_dict())
 
 
@@ -132,19 +132,19 @@ def goals_of(network: nn.Module, parents: Sequence[Weights], images: Images) -> 
 
 
 def correct_in_order(
-    network: nn.Module, sites: Sequence[LayerStatistics], images: Images, batch_size: int
+    network: nn.Module, statistics: Sequence[LayerStatistics], images: Images, batch_size: int
 ) -> None:
-    """Pass after pass over `images`, until each of the `sites` that the network uses is corrected.
+    """Pass after pass over `images`, until each layer with `statistics` that the network uses is corrected.
 
-    A batch ends at the first site that waits for others; the one that makes the statistics there complete
+    A batch ends at the first layer that waits for others; the one that makes the statistics there complete
     goes on. In the next pass, the others come to where it ended before it comes there again.
     """
     ended = True
     while ended:
         ended = False
         for number, batch in enumerate(inputs_of(network, images, batch_size)):
-            for site in sites:
-                site.batch = number
+            for each in statistics:
+                each.batch = number
             try:
                 network(batch)
             except Incomplete:
@@ -152,13 +152,13 @@ def correct_in_order(
 
 
 class LayerStatistics:
-    """A place in the network where statistics are taken, and used once they are complete."""
+    """What is known of the values at one layer, to be used once all batches have come by."""
 
     def __init__(self, name: str, batches: int) -> None:
         self.name, self.batches = name, batches
         self.batch = 0  # number of the one that is under way
         self.seen: set[int] = set()
-        self.pool = ChannelMoments()
+        self.moments = ChannelMoments()
 
     @property
     def done(self) -> bool:
@@ -171,34 +171,34 @@ class LayerStatistics:
                 f"{self.name}: not all batches come through this layer; repair with all images in one batch"
             )
         self.seen.add(self.batch)
-        self.pool.add(x, axis)
+        self.moments.add(x, axis)
         if not self.done:
             raise Incomplete
-        return self.pool
+        return self.moments
 
 
 class Incomplete(Exception):
-    """Ends a forward pass at a site that has not seen all batches yet."""
+    """Ends a forward pass at a layer that has not seen all batches yet."""
 
 
 # Hooks; `functools.partial` binds what comes before the module
 
 
-def observe(pool: ChannelMoments, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    """Forward hook: what the layer puts out goes to the pool."""
-    pool.add(output, channel_axis(layer))
+def observe(moments: ChannelMoments, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Forward hook: takes in what the layer puts out."""
+    moments.add(output, channel_axis(layer))
 
 
-def reset_statistics(site: LayerStatistics, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+def reset_statistics(statistics: LayerStatistics, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
     """Forward pre-hook: the batch norm takes on the statistics of what arrives."""
-    if not site.done:
-        pool = site.complete(inputs[0], axis=1)
-        norm.running_mean.copy_(pool.mean)
-        norm.running_var.copy_(pool.var)
+    if not statistics.done:
+        moments = statistics.complete(inputs[0], axis=1)
+        norm.get_buffer("running_mean").copy_(moments.mean)
+        norm.get_buffer("running_var").copy_(moments.var)
 
 
 def renormalise(
-    site: LayerStatistics,
+    statistics: LayerStatistics,
     mean: Tensor,
     std: Tensor,
     layer: nn.Module,
@@ -206,11 +206,11 @@ def renormalise(
     output: Tensor,
 ) -> Tensor | None:
     """Forward hook: the layer's channels take on `mean` and `std` (c,), from this output on."""
-    if site.done:
+    if statistics.done:
         return None  # the layer does it by itself
     axis = channel_axis(layer)
-    pool = site.complete(output, axis)
-    scale, shift = correction(pool.mean, pool.std, mean, std)
+    moments = statistics.complete(output, axis)
+    scale, shift = correction(moments.mean, moments.std, mean, std)
     fold(layer, scale, shift)
     return along(scale, output, axis) * output + along(shift, output, axis)
 
@@ -250,8 +250,9 @@ def correction(mean: Tensor, std: Tensor, goal_mean: Tensor, goal_std: Tensor) -
 
 def fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Make `scale` * output + `shift` (c,) the layer's own output."""
-    layer.weight.copy_(layer.weight * along(scale, layer.weight, axis=0))
-    layer.bias.copy_(layer.bias * scale + shift)
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    weight.copy_(weight * along(scale, weight, axis=0))
+    bias.copy_(bias * scale + shift)
 
 
 def channel_axis(layer: nn.Module) -> int:

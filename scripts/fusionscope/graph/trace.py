@@ -6,12 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 
-INPUT_SHAPE = (3, 32, 32)  # of the study's networks
+from fusionscope.graph.operations import CHANGES_IN_PLACE
 
-IN_PLACE = (
-    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod,
-    operator.ipow, operator.imatmul, operator.iand, operator.ior, operator.ixor,
-)  # fmt: skip
+INPUT_SHAPE = (3, 32, 32)  # of the study's networks
 
 
 def input_shape(network: nn.Module) -> tuple[int, int, int]:
@@ -31,7 +28,7 @@ class InPlaceProxy(fx.Proxy):
 
 
 def recorded(function: Callable) -> Callable:
-    """The method of a stand-in that records a call of `function`."""
+    """The method of a proxy that records a call of `function`."""
 
     def method(self: InPlaceProxy, other: object) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", function, (self, other), {})
@@ -39,12 +36,13 @@ def recorded(function: Callable) -> Callable:
     return method
 
 
-for function in IN_PLACE:
-    setattr(InPlaceProxy, f"__{function.__name__}__", recorded(function))
+for function in CHANGES_IN_PLACE:
+    if function is not operator.setitem:
+        setattr(InPlaceProxy, f"__{function.__name__}__", recorded(function))
 
 
 class Tracer(fx.Tracer):
-    """Traces with stand-ins that see work in place, and with buffers in the graph: they are not constants."""
+    """Traces with proxies that see work in place, and with buffers in the graph: they are not constants."""
 
     proxy_buffer_attributes = True
 
@@ -52,13 +50,26 @@ class Tracer(fx.Tracer):
         return InPlaceProxy(node, self)
 
 
+def trace_operations(network: nn.Module) -> fx.GraphModule:
+    """`network` as a graph of operations; nothing is computed. It shares the network's modules and tensors.
+
+    Raises what torch.fx raises, half a dozen kinds, where the network cannot be traced.
+    """
+    return fx.GraphModule(network, Tracer().trace(network))
+
+
 def trace_network(network: nn.Module) -> fx.GraphModule:
-    """`network` as a graph of operations whose nodes carry the shape of their output."""
-    traced = fx.GraphModule(network, Tracer().trace(network))
+    """As `trace_operations`; nodes carry the shape of their output for one image, see `shape`."""
+    traced = trace_operations(network)
     reference = next(network.parameters())
     with torch.no_grad():
         ShapeRecorder(traced).run(reference.new_zeros(1, *input_shape(network)))
     return traced
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, for a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class ShapeRecorder(fx.Interpreter):
@@ -73,7 +84,7 @@ class ShapeRecorder(fx.Interpreter):
 
 def operation(node: fx.Node, traced: fx.GraphModule) -> object:
     """What a node does: the module it calls, or the function (torch.flatten, operator.add, ...)."""
-    return traced.get_submodule(node.target) if node.op == "call_module" else node.target
+    return traced.get_submodule(str(node.target)) if node.op == "call_module" else node.target
 
 
 def shape(node: fx.Node) -> torch.Size:

@@ -1,4 +1,4 @@
-"""Activations: moments over batches are those of all examples at once; sites are read where they say."""
+"""Activations: they are read where they should be, and so are their moments."""
 
 import cases
 import numpy as np
@@ -9,35 +9,6 @@ from torch import nn
 from fusionscope.alignment.activations import joint_moments, neurons, record, traced_with
 from fusionscope.alignment.groups import ActivationAxis, alignment_groups
 from fusionscope.graph.trace import trace_network
-from fusionscope.moments import JointMoments
-
-
-@pytest.mark.parametrize("mean", [0.0, 3.0, 1e6])
-def test_moments_over_batches_are_numpys_over_everything(mean):
-    random = np.random.default_rng(0)
-    x = mean + random.normal(size=(4, 1000))
-    y = -mean + random.normal(size=(3, 1000)) + 0.5 * (x[:3] - mean)
-    joint = JointMoments()
-    for columns in np.split(np.arange(1000), [1, 300, 310, 900]):
-        joint.add(torch.from_numpy(x[:, columns]), torch.from_numpy(y[:, columns]))
-    assert joint.count == 1000
-    for found, expected in (
-        (joint.mean_x, x.mean(1)),
-        (joint.mean_y, y.mean(1)),
-        (joint.var_x, x.var(1)),
-        (joint.var_y, y.var(1)),
-        (joint.covariance, np.cov(x, y, bias=True)[:4, 4:]),
-    ):
-        # what the means round to in float64 is lost to whoever subtracts them, numpy included
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
-
-
-def test_a_neuron_that_never_changes_has_no_variance():
-    joint = JointMoments()
-    for _ in range(3):
-        joint.add(torch.full((1, 7), 0.1, dtype=torch.float64), torch.randn(2, 7, dtype=torch.float64))
-    assert joint.var_x.item() == 0
-    assert joint.covariance.abs().max() < 1e-15
 
 
 class InPlace(nn.Module):

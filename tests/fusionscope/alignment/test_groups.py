@@ -20,7 +20,7 @@ from fusionscope.alignment.groups import (
     alignment_groups,
     smallest_tied,
 )
-from fusionscope.alignment.labels import CLASS_OUTPUT
+from fusionscope.alignment.labels.records import CLASS_OUTPUT
 from fusionscope.alignment.move import (
     check_same_groups,
     forget_blocks,
@@ -383,7 +383,7 @@ def test_all_inputs_of_a_grouped_convolution_lie_on_one_axis():
 
 
 def test_rows_hold_all_that_belongs_to_a_neuron():
-    """After flattening pictures of 4 x 4 pixels, sixteen columns of the classifier belong to one channel."""
+    """After flattening images of 4 x 4 pixels, sixteen columns of the classifier belong to one channel."""
     network = small("user")
     group = alignment_groups(network).groups[-1]
     reader = next(member for member in group.readers if member.parameter == "head.weight")
