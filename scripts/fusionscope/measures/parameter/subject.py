@@ -21,7 +21,7 @@ from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, folded_into, traced_in_double
 from fusionscope.measures.parameter.landscape import Landscape
-from fusionscope.registry import resolve
+from fusionscope.registry import load_own, resolve
 
 MARGIN_QUANTILE = 0.1
 LIBRARY = "fusionscope."
