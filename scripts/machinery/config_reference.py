@@ -21,7 +21,7 @@ from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.options import KnownName, expecting
 from fusionscope.training.recipes import TrainingRecipe
-from machinery.settings import Experiment, Settings
+from machinery.config_options import Experiment, Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"

@@ -549,7 +549,8 @@ def broken(draw: random.Random) -> dict:
         elif act == "take":
             del node[last]
         elif isinstance(node, dict):
-            node[draw.choice(("epoch", "x" * 5000, 3, None, "kind", "y\n"))] = copy.deepcopy(draw.choice(BROKEN))
+            key = draw.choice(("epoch", "x" * 5000, 3, None, "kind", "y\n"))
+            node[key] = copy.deepcopy(draw.choice(BROKEN))
     return config
 
 

@@ -6,8 +6,8 @@ is one group, whoever writes to it. Network inputs and class outputs never move.
 `fusion` read this description and know nothing else about architectures (the idea of a table of
 parameter axes is that of Ainsworth et al. 2023, arXiv 2209.04836; here it is derived, not typed).
 
-What `labels` find is put in order here: neurons that are used alike at every place where they are
-used make a group; all others are frozen, with the reason.
+What the package `labels` finds is put in order here: neurons that are used alike at every place where
+they are used make a group; all others are frozen, with the reason.
 """
 
 from collections import Counter, defaultdict

@@ -89,7 +89,7 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     A channel that is next to constant in the child (see FLAT) is moved to the goal's mean, not scaled.
 
     Exact: in eval mode the result meets the goal on `images`, and its batch norms see what their
-    statistics say. It does not depend on the batches but for rounding. (The paper's code makes one pass
+    statistics say. It does not depend on the batches, except for rounding. (The paper's code makes one pass
     in which each batch is normalised by itself. Depth adds up what that leaves out: two batches of 256
     images rather than one of 512 move the logits of an untrained MobileNetV2 by a fifth of their spread.)
     The price: one pass if one batch holds all images, else a pass, as far as there, for about each batch

@@ -40,7 +40,7 @@ class InputRecipe(Options):
 
 
 class EitherOr(Options):
-    """Options of which two say how many draws are made: a number of them, or the error that they leave.
+    """Options, two of them to say how many draws are made: their number, or the error that they leave.
 
     Where one of the two is given, the other's default does not count.
     """

@@ -8,8 +8,8 @@ from fusionscope.measures.names import METRICS, PERCENT, POINTS
 
 
 def metric_name(metric: str) -> str:
-    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_package.measures:my_norm' -> 'my norm'."""
-    return METRICS[metric].label if metric in METRICS else metric.rpartition(":")[2].replace("_", " ")
+    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_norm' -> 'my norm'."""
+    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
 
 
 def unit_of(metric: str) -> str | None:

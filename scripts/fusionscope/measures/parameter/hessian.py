@@ -126,7 +126,7 @@ def measure_hessian(
 
     Holds `lanczos_steps` vectors of the size of the parameters, beside what products need. `precision`:
     'double' for everything in float64, 'single' for the network's own. Nothing, and a warning in the log,
-    for a network with an operation of which PyTorch has no second derivative (nn.Hardsigmoid, say).
+    where PyTorch has no second derivative of an operation of the network (nn.Hardsigmoid, say).
     """
     network, images = at_precision(network, images, precision)
     draws: TraceDraws = {"seed": seed, "draws": trace_draws, "target_error": trace_target_error}

@@ -151,7 +151,7 @@ def largest_worst_scale(
 
     `drop(scale, start)`: the accuracy lost. The search sets out from `guess`, or from the middle of the
     range. Starts are taken one by one: one that withstands the smallest scale so far costs a single look,
-    one that does not moves the search. The error is the bootstrap's over starts, of which those that
+    one that does not moves the search. The error is the bootstrap's over starts; those that
     withstood are placed by the slope of the drop.
     """
     lowest, highest = math.log(low), math.log(high)

@@ -13,12 +13,6 @@ from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
 
 
-def accuracy_on(network: nn.Module, images: Images, *, batch_size: int = 256) -> Measurement:
-    """Share of `images`, in [0, 1], that `network` classifies correctly, with a binomial error."""
-    share = accuracy(predict(network, images, batch_size), images.labels)
-    return Measurement(share, accuracy_error(share, len(images)))
-
-
 def measure_prediction_space(
     network: nn.Module,
     train_images: Images,
@@ -74,7 +68,7 @@ def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -
 
 
 def binned_error(confidences: Tensor, hits: Tensor, bins: int) -> float:
-    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1, of which `hits` (n,) were right.
+    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1; `hits` (n,): 1 where correct.
 
     The same operations as torchmetrics' (tested), which takes more than two seconds to import.
     """

@@ -326,7 +326,9 @@ def test_the_same_seed_gives_the_same_sixteen_numbers(problem, measured):
 RECIPE = {name: value for name, value in OPTIONS.items() if name != "seed"}
 
 
-@pytest.mark.parametrize(("scale", "measure"), zip(SCALES, (sigma, sigma_mag, alpha, alpha_mag), strict=True))
+@pytest.mark.parametrize(
+    ("scale", "measure"), list(zip(SCALES, (sigma, sigma_mag, alpha, alpha_mag), strict=True))
+)
 def test_a_scale_by_itself_is_that_of_all_four_searches(problem, measured, scale, measure):
     assert measure(problem.network, problem.images, batch_size=25, **RECIPE) == measured[0][scale]
 
