@@ -257,11 +257,11 @@ def trace(
         v = random_signs(hessian, seed, "hutchinson draw", len(products))
         v -= run.basis.T @ (run.basis @ v)
         products.append(torch.dot(v, hessian @ v).item())
-        value, std_error = known + np.mean(products), mean_error(products)
-        enough = len(products) >= FEWEST_DRAWS and std_error is not None
-        if target_error and enough and std_error <= target_error * abs(value):
+        value, std_error = float(known + np.mean(products)), mean_error(products)
+        enough = len(products) >= FEWEST_DRAWS
+        if target_error and enough and std_error is not None and std_error <= target_error * abs(value):
             break
-    return Measurement(float(value), std_error)
+    return Measurement(value, std_error)
 
 
 def mean_error(samples: Sequence[float]) -> float | None:

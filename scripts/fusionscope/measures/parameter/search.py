@@ -104,8 +104,9 @@ def largest_mean_scale(
             return Scale(low if censored == LEFT else high, None, censored)
         value = math.exp(root)
         found = Scale(value, log_error(drops, value, count), NOT_CENSORED)
-        reached = target_error is None or found.log_error is None or found.log_error <= target_error
-        if reached or count == MOST_DRAWS:
+        if target_error is None or found.log_error is None:
+            return found
+        if found.log_error <= target_error or count == MOST_DRAWS:
             return found
         wanted = math.ceil(1.1 * count * (found.log_error / target_error) ** 2)
         guess, step = root, FINE_STEP
@@ -168,9 +169,11 @@ def largest_worst_scale(
                 withstood.append((root, spare))
                 continue
             position, step = root, FINE_STEP
-        root, censored = crossing(
-            lambda scale, start=start: drop(scale, start), lowest, root, tolerance, guess=position, step=step
-        )
+
+        def drop_from_start(scale: float, start: int = start) -> float:
+            return drop(scale, start)
+
+        root, censored = crossing(drop_from_start, lowest, root, tolerance, guess=position, step=step)
         culprit = start
         roots.append(root)
         if censored == LEFT:

@@ -24,6 +24,7 @@ from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.registry import resolve
 
 MARGIN_QUANTILE = 0.1
+LIBRARY = "fusionscope."
 
 
 class NotDefined(Exception):
@@ -32,49 +33,66 @@ class NotDefined(Exception):
 
 @dataclass
 class Subject:
-    """A network and what several measures need of it, each found once."""
+    """A network and what several measures need of it, each found once.
 
-    landscape: Landscape
-    train_images: Images
-    origin: nn.Module | None
+    A measure is a function of a Subject that gives a number, or raises NotDefined.
+    """
+
+    landscape: Landscape  # the network, and a sample of the train set for its loss and gradients
+    train_images: Images  # all of them
+    origin: nn.Module | None  # the network with the initial weights; None where they are not known
 
     @cached_property
     def folded(self) -> fx.GraphModule:
+        """The network in float64, with batch norm folded in. Raises NoBound without a graph."""
         return fold_batch_norm(self.landscape.network)
 
     @cached_property
     def weights(self) -> list[Tensor]:
+        """The weights of each convolution and linear layer of the folded network."""
         return layer_weights(self.folded)
 
     @cached_property
     def log_spectral(self) -> list[float]:
+        """The logarithm of each layer's operator norm."""
         return logs(spectral_norms(self.folded))
 
     @cached_property
     def log_frobenius(self) -> list[float]:
+        """The logarithm of the Frobenius norm of each layer's weights."""
         return logs([weight.norm().item() for weight in self.weights])
 
     @cached_property
     def margin_quantile(self) -> float:
+        """The 10th percentile of the margins on the train set."""
         logits = predict(self.landscape.network, self.train_images, self.landscape.batch_size)
         return margin_quantile(logits, self.train_images.labels)
 
     @property
     def margin(self) -> float:
+        """The same; raises NotDefined where it is not above 0."""
         if self.margin_quantile <= 0:
             raise NotDefined(
-                f"its margin is {self.margin_quantile:.3g}: a tenth of the train set or more is not right"
+                f"its margin is {self.margin_quantile:.3g}: a tenth of the train set or more is not correct"
             )
         return self.margin_quantile
 
     @cached_property
     def gradient_square(self) -> float:
+        """norm(g)^2 of the gradient g of the mean loss on the sample."""
         return gradient_square(self.landscape)
 
 
 def load_measures(entries: Mapping[str, str]) -> dict[str, Callable[[Subject], float]]:
-    """The functions that `entries` name, by the name of the measure; one's own is named by its entry."""
-    return {name: resolve(entry) for name, entry in entries.items()}
+    """The functions that `entries` name, `module:function`, by the name of the measure.
+
+    Those outside the library are the user's own, looked for in the current folder first; raises InputError
+    where one is not found.
+    """
+    return {
+        name: resolve(entry) if entry.startswith(LIBRARY) else load_own(entry, "complexity")
+        for name, entry in entries.items()
+    }
 
 
 def measure_complexity(
@@ -102,13 +120,13 @@ def fold_batch_norm(network: nn.Module) -> fx.GraphModule:
     traced = traced_in_double(network)
     targets = [node.target for node in traced.graph.nodes if node.op == "call_module"]
     for node in list(traced.graph.nodes):
-        norm = folded_into(node, traced)
-        if norm is None:
+        convolution, norm = operation(node, traced), folded_into(node, traced)
+        if norm is None or not isinstance(convolution, nn.Conv2d):
             continue
         (reader,) = node.users
         if targets.count(node.target) == targets.count(reader.target) == 1:
-            traced.set_submodule(node.target, fuse_conv_bn_eval(operation(node, traced), norm))
-            traced.set_submodule(reader.target, nn.Identity())
+            traced.set_submodule(str(node.target), fuse_conv_bn_eval(convolution, norm))
+            traced.set_submodule(str(reader.target), nn.Identity())
     for name, module in traced.named_modules():
         own = [*module.parameters(recurse=False)] or isinstance(module, _BatchNorm)
         if own and not isinstance(module, nn.Conv2d | nn.Linear):
@@ -116,25 +134,24 @@ def fold_batch_norm(network: nn.Module) -> fx.GraphModule:
     return traced
 
 
-def layer_nodes(folded: fx.GraphModule) -> list[fx.Node]:
-    """The calls of convolutions and linear layers, each layer once."""
-    nodes = {
-        node.target: node
-        for node in folded.graph.nodes
-        if node.op == "call_module" and isinstance(operation(node, folded), nn.Conv2d | nn.Linear)
-    }
-    return list(nodes.values())
+def layers(folded: fx.GraphModule) -> list[tuple[fx.Node, nn.Conv2d | nn.Linear]]:
+    """Each convolution and linear layer once, after the node that calls it."""
+    found = {}
+    for node in folded.graph.nodes:
+        layer = operation(node, folded) if node.op == "call_module" else None
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            found[node.target] = (node, layer)
+    return list(found.values())
 
 
 def layer_weights(folded: fx.GraphModule) -> list[Tensor]:
-    return [operation(node, folded).weight.detach() for node in layer_nodes(folded)]
+    return [layer.weight.detach() for _, layer in layers(folded)]
 
 
 def spectral_norms(folded: fx.GraphModule) -> list[float]:
     """The operator norm of each layer, of convolutions at their size of input in this network."""
     norms = []
-    for node in layer_nodes(folded):
-        layer = operation(node, folded)
+    for node, layer in layers(folded):
         if isinstance(layer, nn.Linear):
             norms.append(torch.linalg.matrix_norm(layer.weight, 2).item())
         else:

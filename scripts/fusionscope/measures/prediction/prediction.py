@@ -13,6 +13,12 @@ from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
 
 
+def accuracy_on(network: nn.Module, images: Images, *, batch_size: int = 256) -> Measurement:
+    """Share of `images`, in [0, 1], that `network` classifies correctly, with a binomial error."""
+    share = accuracy(predict(network, images, batch_size), images.labels)
+    return Measurement(share, accuracy_error(share, len(images)))
+
+
 def measure_prediction_space(
     network: nn.Module,
     train_images: Images,

@@ -40,7 +40,7 @@ OF_MARGINS = ("inverse_margin", "log_normalised_inverse_margin")
 
 
 class Net(nn.Module):
-    """Any function of modules as a network for pictures of `shape`, with random weights."""
+    """Any function of modules as a network for images of `shape`, with random weights."""
 
     def __init__(self, function, shape: tuple[int, ...] = SHAPE, seed: int = 0, **modules: nn.Module):
         super().__init__()
@@ -211,7 +211,7 @@ def test_spectral_norms_are_those_of_the_dense_matrices():
 
 
 def test_a_convolution_has_the_norm_it_has_at_its_size_of_input():
-    # the same weights on larger pictures have a larger norm, as fewer of their pixels are at a border
+    # the same weights on larger images have a larger norm, as fewer of their pixels are at a border
     found = {}
     for size in (3, 6):
         network = chain(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), shape=(1, size, size))
@@ -518,7 +518,7 @@ def test_a_network_that_is_often_wrong_has_no_margin(caplog):
     images = own_labels(network, random_images(20, size=8, classes=3, seed=4))
     wrong = replace(images, labels=torch.cat([(images.labels[:4] + 1) % 3, images.labels[4:]]))
     found = measure(network, images=wrong, origin=network)
-    assert left_out(found, caplog, "a tenth of the train set or more is not right") == {*OF_MARGINS}
+    assert left_out(found, caplog, "a tenth of the train set or more is not correct") == {*OF_MARGINS}
     # one of twenty may be wrong
     right = replace(images, labels=torch.cat([wrong.labels[:1], images.labels[1:]]))
     assert set(measure(network, OF_MARGINS, images=right)) == {*OF_MARGINS}
@@ -535,3 +535,18 @@ def test_measuring_leaves_the_networks_as_they_were(model_type):
         assert all(torch.equal(tensor, then[name]) for name, tensor in after.state_dict().items())
         assert all(p.grad is None and p.requires_grad for p in after.parameters())
     assert measure(network, images=images, origin=origin) == found
+
+
+def test_a_measure_of_one_s_own_is_a_function_of_the_subject(tmp_path, monkeypatch):
+    (tmp_path / "own_measures.py").write_text(
+        "def layers(subject):\n    return float(len(subject.weights))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    measures = load_measures({"layers": "own_measures:layers", "path_norm": COMPLEXITY["path_norm"]})
+    network = convolutional()
+    subject = Subject(
+        Landscape(network, random_images(4, size=8, classes=3), 4), random_images(4, size=8), None
+    )
+    found = measure_complexity(measures, subject)
+    assert list(found) == ["layers", "path_norm"]
+    assert found["layers"] == Measurement(5.0)

@@ -23,9 +23,7 @@ def test_the_farthest_origin_is_the_one_whose_parameters_are():
 
 
 @pytest.mark.parametrize("biases", [False, True])
-def test_an_origin_has_the_weights_of_its_file_and_biases_of_zero_where_the_network_has_some(
-    tmp_path, biases
-):
+def test_an_origin_has_the_weights_of_its_file_and_biases_of_zero(tmp_path, biases):
     spec = {"model_type": "VGG11_NOBIAS_NOBN", "width": WIDTH, "input_size": 32}
     parent = build(10, **spec)
     torch.save(parent.state_dict(), tmp_path / "parent_1.pth")

@@ -12,16 +12,22 @@ from measure_cases import WIDTH, random_images, randomise
 from scipy.stats import norm
 from torch import nn
 
+from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 from fusionscope.measures.parameter.landscape import Landscape, flatten_parameters
 from fusionscope.measures.parameter.perturbation import EPSILON
 from fusionscope.measures.parameter.scales import (
     Ascent,
+    alpha,
+    alpha_mag,
     even_box,
     even_noise,
+    find_scales,
     gaussian_drops,
     magnitude_noise,
+    sigma,
+    sigma_mag,
 )
 from fusionscope.measures.parameter.search import largest_mean_scale, largest_worst_scale
 from fusionscope.networks.build import build
@@ -315,3 +321,28 @@ def test_the_same_seed_gives_the_same_sixteen_numbers(problem, measured):
     batched = Landscape(problem.network, problem.images, batch_size=7)
     again = measure_flatness(batched, w0)
     assert {k: v.value for k, v in again.items()} == pytest.approx({k: v.value for k, v in found.items()})
+
+
+RECIPE = {name: value for name, value in OPTIONS.items() if name != "seed"}
+
+
+@pytest.mark.parametrize(("scale", "measure"), zip(SCALES, (sigma, sigma_mag, alpha, alpha_mag), strict=True))
+def test_a_scale_by_itself_is_that_of_all_four_searches(problem, measured, scale, measure):
+    assert measure(problem.network, problem.images, batch_size=25, **RECIPE) == measured[0][scale]
+
+
+def test_a_search_for_sigma_climbs_nothing_and_one_for_alpha_needs_the_sigma_that_it_starts_from(problem):
+    landscape = Landscape(problem.network, problem.images, 25)
+    assert list(find_scales(landscape, ["pac_bayes_sigma"], **OPTIONS)) == ["pac_bayes_sigma"]
+    for_sigma = landscape.evaluated
+    assert landscape.differentiated == 0
+    find_scales(landscape, ["sharpness_alpha"], **OPTIONS)
+    assert landscape.differentiated > 0
+    assert landscape.evaluated > 2 * for_sigma
+
+
+def test_options_are_those_of_the_recipe(problem):
+    with pytest.raises(InputError, match=r"^unknown key 'draw'; did you mean 'draws'"):
+        sigma(problem.network, problem.images, draw=3)
+    with pytest.raises(InputError, match=r"^scale_range: 2 is not below 1"):
+        alpha(problem.network, problem.images, scale_range=(2.0, 1.0))

@@ -202,7 +202,7 @@ def test_a_part_of_the_items_tells_the_sign_of_all(kind, size, first, deviation)
     assert wrong <= expected + 4 * math.sqrt(expected)
 
 
-def test_few_items_are_looked_at_where_the_answer_is_clear_and_all_where_it_is_not():
+def test_few_items_are_sampled_where_the_answer_is_clear_and_all_where_it_is_not():
     for mean in (0.0, 0.4):
         asked = slices(population(50, mean, seed=1))
         assert len(sample_until_decided(asked, 50, 8, spread=0.01)) == 8

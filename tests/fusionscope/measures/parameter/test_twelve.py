@@ -11,7 +11,7 @@ from fusionscope.measurement import LEFT, RIGHT, Measurement, tidy_rows
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.perturbation import EPSILON
 from fusionscope.measures.parameter.twelve import DELTA
-from fusionscope.report.tables import correlation_table
+from fusionscope.report.correlations import correlation_table
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from fusionscope.images import Images
 from fusionscope.measures.prediction.prediction import (
     BELOW_ONE,
     accuracy_error,
+    accuracy_on,
     binned_error,
     calibration_error,
     ensemble_accuracy,
@@ -228,3 +229,7 @@ def test_binomial_error_is_the_spread_of_a_share():
     assert accuracy_error(1.0, 100) == accuracy_error(0.0, 100) == 0.0
     shares = np.random.default_rng(0).binomial(40, 0.3, size=20000) / 40
     assert accuracy_error(0.3, 40) == pytest.approx(shares.std(), rel=0.02)
+
+
+def test_accuracy_by_itself_is_the_measured_one(case, measured):
+    assert accuracy_on(case[0], case[2], batch_size=5) == measured["accuracy"]
