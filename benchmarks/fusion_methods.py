@@ -16,14 +16,15 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from fusionscope import datasets  # noqa: E402
+from fusionscope.evaluation import accuracy, predict  # noqa: E402
 from fusionscope.fusion.fuse import fuse  # noqa: E402
 from fusionscope.fusion.repair import repaired_mean  # noqa: E402
 from fusionscope.images import load_images  # noqa: E402
 from fusionscope.measures.connectivity.paths import highest, line, measure_path, repaired_line  # noqa: E402
-from fusionscope.measures.prediction.prediction import accuracy, ensemble_accuracy, predict  # noqa: E402
+from fusionscope.measures.prediction.prediction import ensemble_accuracy  # noqa: E402
 from fusionscope.networks.build import build, initialised  # noqa: E402
 from fusionscope.seeding import generator, seed_for  # noqa: E402
+from fusionscope.training.preparation import prepare  # noqa: E402
 from fusionscope.training.train import train  # noqa: E402
 from fusionscope.weights import set_weights  # noqa: E402
 
@@ -154,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "fashion_mnist.npz"
-        np.savez(data, **datasets.prepare("fashion_mnist", arguments.data_dir))
+        np.savez(data, **prepare("fashion_mnist", arguments.data_dir))
         page = HEAD + table({seed: run_seed(data, seed) for seed in SEEDS}) + "\n"
     print(page)
     if arguments.output:

@@ -22,12 +22,13 @@ from fusionscope.alignment.groups import (
 from fusionscope.alignment.move import (
     move,
 )
-from fusionscope.fusion.matching import Pair, match_neurons, permutation_map
+from fusionscope.fusion.pair import Pair, permutation_map
+from fusionscope.fusion.steps import match_neurons
 from fusionscope.images import Images
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
 from fusionscope.seeding import generator
-from fusionscope.training import datasets
+from fusionscope.training.preparation import prepare
 from fusionscope.training.train import train
 from fusionscope.weights import Weights
 
@@ -73,7 +74,7 @@ def share_recovered(
 
 
 def digits() -> dict[str, Images]:
-    arrays = datasets.prepare("digits", "unused")
+    arrays = prepare("digits", "unused")
     return {
         split: Images(
             pixels=torch.from_numpy(arrays[f"{split}_pixels"]),

@@ -3,13 +3,10 @@
 from machinery import job
 
 with job.running(snakemake) as running:
+    from fusionscope.evaluation import predict
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
-    from fusionscope.measures.prediction.prediction import (
-        ensemble_accuracy,
-        measure_prediction_space,
-        predict,
-    )
+    from fusionscope.measures.prediction.prediction import ensemble_accuracy, measure_prediction_space
     from fusionscope.networks.build import build
     from fusionscope.seeding import seed_for
     from fusionscope.weights import load_weights, set_weights

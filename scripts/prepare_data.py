@@ -3,17 +3,15 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    import os
-
     import numpy as np
 
-    from fusionscope.training.datasets import prepare
+    from fusionscope.files import whole_file
+    from fusionscope.training.preparation import prepare
 
     running.start_work()
     source = snakemake.params.source
     arrays = prepare(source["name"], source.get("folder", snakemake.resources.data_dir))
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)
-    partial = f"{snakemake.output[0]}.partial.npz"
-    np.savez(partial, **arrays)
-    os.replace(partial, snakemake.output[0])
+    with whole_file(snakemake.output[0]) as partial:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]  (to numpy's stubs all keywords are flags)

@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 # What pyproject.toml pins for the workflow itself (tested).
 PACKAGES = (
     "snakemake",
+    "pydantic",
     "torch",
     "torchvision",
     "numpy",
@@ -74,7 +76,7 @@ def number(text: str) -> float | None:
 
 def times_by_rule(jobs: Iterable[TimedJob]) -> dict[str, dict]:
     """Rule -> number of jobs, seconds summed over them, peak memory; the most seconds first."""
-    table = {
+    table: dict[str, dict[str, Any]] = {
         rule: {
             "jobs": len(own),
             "wall_seconds": round(sum(job.wall for job in own), 1),
@@ -101,7 +103,7 @@ def grouped(jobs: Iterable[TimedJob]) -> dict[str, list[TimedJob]]:
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
     """The installed version of each package, which is not imported; None where it is not installed."""
-    found = {}
+    found: dict[str, str | None] = {}
     for name in packages:
         try:
             found[name] = metadata.version(name)

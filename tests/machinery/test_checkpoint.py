@@ -127,7 +127,7 @@ def test_settings_files_and_their_order_make_the_identity(tmp_path):
     assert usual != identity_of({"epochs": 3}, [first, second])
 
 
-KILLED = Path(__file__).with_name("train_and_be_killed.py")
+KILLED = Path(__file__).parents[1] / "support" / "train_and_be_killed.py"
 
 
 @pytest.mark.slow

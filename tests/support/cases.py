@@ -11,7 +11,7 @@ from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.seeding import generator
-from fusionscope.training import datasets
+from fusionscope.training.preparation import prepare
 from fusionscope.training.train import train
 
 ALL_MODEL_TYPES = (
@@ -143,7 +143,7 @@ def training_options(**changed) -> dict:
 
 @cache
 def digits() -> dict[str, Images]:
-    arrays = datasets.prepare("digits", "unused")
+    arrays = prepare("digits", "unused")
     return {
         split: Images(
             pixels=torch.from_numpy(arrays[f"{split}_pixels"]),

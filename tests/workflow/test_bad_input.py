@@ -1,9 +1,15 @@
 """Every mistake is answered by one sentence that names it, and nothing is lost."""
 
+import copy
+
 import pytest
 import torch
+import yaml
 
-from .conftest import TINY
+from fusionscope.errors import InputError
+from machinery.settings import read_settings, resolve_experiments
+
+from .conftest import ROOT, TINY
 
 
 def change(settings: dict, path: str, value: object) -> None:
@@ -37,11 +43,11 @@ BAD_SETTINGS = {
     ),
     "a number that YAML takes for text": (
         ("training.tiny.learning_rate", "5e-2"),
-        "training.tiny.learning_rate: '5e-2' is text, not a number; in YAML write 0.05",
+        "training.tiny.learning_rate: '5e-2' is text, not a number; write 0.05",
     ),
     "no seeds": (
         ("experiments.tiny.seeds", 0),
-        "experiments.tiny.seeds: 0 is not right; expected a number of seeds, at least 1, or a list",
+        "experiments.tiny.seeds: 0 is not right; expected a number of seeds, at least 1",
     ),
     "a recipe that is not there": (
         ("experiments.tiny.training", "papper"),
@@ -111,14 +117,32 @@ BAD_SETTINGS = {
         ("experiments.tiny.dataset", "image_folder"),
         "experiments.tiny: 'dataset: image_folder' and 'image_folder: <path>' go together",
     ),
-    "weights that were promised": (
-        ("experiments.tiny.weights", "provided"),
-        "no such file, though tiny has 'weights: provided'; put the weights there",
+    "a schedule that is not there": (
+        ("training.tiny.schedule", {"kind": "step", "at": [1]}),
+        "training.tiny.schedule.kind: 'step' is not known; did you mean 'steps'?",
+    ),
+    "a number that is none": (
+        ("training.tiny.weight_decay", float("nan")),
+        "training.tiny.weight_decay: nan is not right; expected a number from 0",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_SETTINGS)
+def test_a_bad_setting_is_named(case):
+    from snakemake.utils import update_config
+
+    (path, value), sentence = BAD_SETTINGS[case]
+    settings = copy.deepcopy(TINY)
+    change(settings, path, value)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, settings)  # as Snakemake lays a file over config.yaml
+    with pytest.raises(InputError) as caught:
+        resolve_experiments(read_settings(config))
+    assert f"config: {sentence}" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ["typing error in a key", "a fusion that is not there"])
 def test_a_bad_setting_is_named_before_any_job_starts(fresh, case):
     (path, value), sentence = BAD_SETTINGS[case]
     change(fresh.settings, path, value)
@@ -128,8 +152,23 @@ def test_a_bad_setting_is_named_before_any_job_starts(fresh, case):
     assert not (fresh.folder / "data").exists()
 
 
+def test_a_key_that_a_file_gives_twice_is_named_before_any_job_starts(fresh):
+    """Snakemake's own loader silently takes the last one."""
+    fresh.append("config.yaml", "device: cpu\n")
+    printed = fresh.refused()
+    assert "the key 'device' is given again (first in line" in printed
+    assert not (fresh.folder / "data").exists()
+
+
+def test_provided_weights_that_are_not_there_are_named(fresh):
+    fresh.tiny["weights"] = "provided"
+    printed = fresh.refused()
+    assert "no such file, though tiny has 'weights: provided'; put the weights there" in printed
+    assert not (fresh.folder / "data").exists()
+
+
 def provided(workflow, **broken) -> None:
-    """Parents as a user would bring them, with the changes in `broken` applied to parent_2."""
+    """Parents as a user would provide them, with the changes in `broken` applied to parent_2."""
     from fusionscope.networks.build import build
 
     workflow.settings["run"] = ["mine"]
@@ -169,7 +208,7 @@ def test_truncated_weights_are_named(fresh):
 
 
 @pytest.mark.parametrize("name", ["parent_1.pth", "parent_2_initial_weights.pth", "naive_fused.pth"])
-def test_weights_of_a_trained_experiment_that_somebody_brought_are_not_overwritten(fresh, name):
+def test_weights_that_somebody_put_into_a_trained_experiment_are_not_overwritten(fresh, name):
     path = fresh.folder / "experiments/tiny/tiny_seed1" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"precious")

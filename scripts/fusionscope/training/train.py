@@ -1,16 +1,18 @@
 """Training a parent: plain SGD on images in memory, the best epoch chosen on validation data."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.images import AUGMENTATIONS, Images
-from fusionscope.measures.prediction.prediction import accuracy, mean_loss, predict
 from fusionscope.weights import set_weights
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
@@ -40,23 +42,29 @@ class Trained:
     curve: list[Epoch]
 
 
-def steps(optimizer, steps_per_epoch: int, epochs: int, *, at: list[int], factor: float):
+def steps(
+    optimizer: Optimizer, steps_per_epoch: int, epochs: int, *, at: list[int], factor: float
+) -> LRScheduler:
     """The learning rate times `factor` after each of the epochs `at`."""
     return lr_scheduler.MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in at], factor)
 
 
-def one_cycle(optimizer, steps_per_epoch: int, epochs: int):
+def one_cycle(optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
     """Up to the learning rate and down to nearly zero (Smith & Topin 2018, arXiv 1708.07120)."""
     peak = optimizer.param_groups[0]["lr"]
     return lr_scheduler.OneCycleLR(optimizer, peak, steps_per_epoch * epochs, cycle_momentum=False)
 
 
-def constant(optimizer, steps_per_epoch: int, epochs: int):
+def constant(optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
     """The learning rate as it is."""
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-SCHEDULES = {"steps": steps, "one_cycle": one_cycle, "constant": constant}
+SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
+    "steps": steps,
+    "one_cycle": one_cycle,
+    "constant": constant,
+}
 
 
 def train(
@@ -70,12 +78,12 @@ def train(
     momentum: float,
     weight_decay: float,
     clip_norm: float | None,
-    schedule: dict,
+    schedule: dict[str, Any],
     augmentation: str,
     order: torch.Generator,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    resume: dict | None = None,
-    keep: Callable[[dict], None] | None = None,
+    resume: dict[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train `network` in place by SGD and return the weights of its best epoch.
 
@@ -94,74 +102,111 @@ def train(
     steps_per_epoch = -(-len(train_images) // batch_size)
     options = {key: value for key, value in schedule.items() if key != "kind"}
     scheduler = SCHEDULES[schedule["kind"]](optimizer, steps_per_epoch, epochs, **options)
-    augment = AUGMENTATIONS[augmentation]
+    moving = Moving(network, optimizer, scheduler, order)
 
-    best, curve = {"weights": {}, "loss": float("inf"), "epoch": 0}, []
+    best, curve = Best(), list[Epoch]()
     if resume is not None:
-        restore(resume, network, optimizer, scheduler, order)
-        best, curve = resume["best"], [Epoch(**row) for row in resume["curve"]]
+        restore(resume, moving)
+        best, curve = Best(**resume["best"]), [Epoch(**row) for row in resume["curve"]]
         for epoch in curve:
             on_epoch(epoch)
     for number in range(len(curve) + 1, epochs + 1):
-        losses, sizes, hits, last_rate = run_epoch(
-            network, train_images, batch_size, optimizer, scheduler, clip_norm, augment, order
-        )
-        check_finite(losses, first_step=(number - 1) * steps_per_epoch + 1, learning_rate=learning_rate)
-        logits = predict(network, validation_images, EVALUATION_BATCH)
-        epoch = Epoch(
-            epoch=number,
-            learning_rate=last_rate,
-            train_loss=(losses @ sizes).item() / len(train_images),
-            train_accuracy=hits / len(train_images),
-            validation_loss=mean_loss(logits, validation_images.labels),
-            validation_accuracy=accuracy(logits, validation_images.labels),
-        )
+        passed = run_epoch(moving, train_images, batch_size, clip_norm, AUGMENTATIONS[augmentation])
+        check_finite(passed.losses, (number - 1) * steps_per_epoch + 1, learning_rate)
+        epoch = describe(number, passed, network, train_images, validation_images)
         if not epoch.validation_loss < float("inf"):
             raise diverged(number * steps_per_epoch, learning_rate)
         curve.append(epoch)
         on_epoch(epoch)
-        if epoch.validation_loss < best["loss"]:
+        if epoch.validation_loss < best.loss:
             # a copy: the live weights go on moving
             weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-            best = {"weights": weights, "loss": epoch.validation_loss, "epoch": number}
+            best = Best(weights, epoch.validation_loss, number)
         if keep is not None:
-            state = snapshot(network, optimizer, scheduler, order)
-            keep(state | {"best": best, "curve": [epoch.as_row() for epoch in curve]})
-    return Trained(best["weights"], best["epoch"], curve)
+            past = {"best": dict(vars(best)), "curve": [epoch.as_row() for epoch in curve]}
+            keep(snapshot(moving) | past)
+    return Trained(best.weights, best.epoch, curve)
 
 
-def snapshot(network, optimizer, scheduler, order) -> dict:
+@dataclass(frozen=True)
+class Best:
+    """The epoch with the smallest validation loss so far."""
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    loss: float = float("inf")
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Moving:
+    """All that a training step changes."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    order: torch.Generator
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the training images showed, while the weights moved."""
+
+    losses: Tensor  # (steps,), of each step's batch
+    sizes: Tensor  # (steps,), images of each step's batch
+    hits: int  # images with the right answer
+    learning_rate: float  # of the last step
+
+
+def describe(
+    number: int, passed: Pass, network: nn.Module, train_images: Images, validation_images: Images
+) -> Epoch:
+    """The row of the learning curve after epoch `number`."""
+    logits = predict(network, validation_images, EVALUATION_BATCH)
+    return Epoch(
+        epoch=number,
+        learning_rate=passed.learning_rate,
+        train_loss=(passed.losses @ passed.sizes).item() / len(train_images),
+        train_accuracy=passed.hits / len(train_images),
+        validation_loss=mean_loss(logits, validation_images.labels),
+        validation_accuracy=accuracy(logits, validation_images.labels),
+    )
+
+
+def snapshot(moving: Moving) -> dict[str, Any]:
     """What the next step depends on: weights, momentum, schedule, and the state of every random stream."""
     return {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "order": order.get_state(),
+        "network": moving.network.state_dict(),
+        "optimizer": moving.optimizer.state_dict(),
+        "scheduler": moving.scheduler.state_dict(),
+        "order": moving.order.get_state(),
         "random": torch.get_rng_state(),
         "random_gpu": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
-def restore(state: dict, network, optimizer, scheduler, order) -> None:
+def restore(state: dict[str, Any], moving: Moving) -> None:
     """Undo `snapshot`."""
-    set_weights(network, state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    order.set_state(state["order"])
+    set_weights(moving.network, state["network"])
+    moving.optimizer.load_state_dict(state["optimizer"])
+    moving.scheduler.load_state_dict(state["scheduler"])
+    moving.order.set_state(state["order"])
     torch.set_rng_state(state["random"])
     if state["random_gpu"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(state["random_gpu"])
 
 
 def run_epoch(
-    network, images, batch_size, optimizer, scheduler, clip_norm, augment, order
-) -> tuple[Tensor, Tensor, int, float]:
-    """One pass over `images`.
-
-    Loss and size of each step's batch (steps,), correct answers, and the last step's learning rate.
-    """
+    moving: Moving,
+    images: Images,
+    batch_size: int,
+    clip_norm: float | None,
+    augment: Callable[[Tensor, torch.Generator], Tensor],
+) -> Pass:
+    """Train on all `images` once, in a new order."""
+    network, optimizer, order = moving.network, moving.optimizer, moving.order
     network.train()
-    losses, sizes = [], []
+    losses: list[Tensor] = []
+    sizes: list[int] = []
     hits = torch.zeros((), dtype=torch.long, device=images.labels.device)
     for index in torch.randperm(len(images), generator=order).split(batch_size):
         batch = images.take(index)
@@ -173,13 +218,13 @@ def run_epoch(
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
         optimizer.step()
         rate = optimizer.param_groups[0]["lr"]
-        scheduler.step()
+        moving.scheduler.step()
         # kept on the device: asking for a number here would make a GPU wait at every step
         losses.append(loss.detach().double())
         sizes.append(len(index))
         hits += logits.detach().argmax(1).eq(batch.labels).sum()
-    losses = torch.stack(losses)
-    return losses, losses.new_tensor(sizes), int(hits), rate
+    together = torch.stack(losses)
+    return Pass(together, together.new_tensor(sizes), int(hits), rate)
 
 
 def check_finite(losses: Tensor, first_step: int, learning_rate: float) -> None:

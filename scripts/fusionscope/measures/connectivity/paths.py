@@ -8,10 +8,10 @@ import numpy as np
 from torch import nn
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.fusion.repair import goals_of, repaired_mean
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
-from fusionscope.measures.prediction.prediction import accuracy, mean_loss, predict
 from fusionscope.weights import Weights, combine, set_weights
 
 # of a CSV file of paths from the aligned `parent` to the reference

@@ -7,26 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
-
-
-@torch.inference_mode()
-def predict(network: nn.Module, images: Images, batch_size: int) -> Tensor:
-    """Logits (n, classes) in eval mode."""
-    network.eval()
-    return torch.cat([network(batch) for batch, _ in images.batches(batch_size)])
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of images, in [0, 1], whose largest logit is at the label."""
-    return logits.argmax(1).eq(labels).double().mean().item()
-
-
-def mean_loss(logits: Tensor, labels: Tensor) -> float:
-    """Mean cross-entropy in nats."""
-    return F.cross_entropy(logits.double(), labels).item()
 
 
 def measure_prediction_space(
@@ -84,7 +68,7 @@ def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -
 
 
 def binned_error(confidences: Tensor, hits: Tensor, bins: int) -> float:
-    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1, of which `hits` (n,) were right.
+    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1; `hits` (n,): 1 where correct.
 
     The same operations as torchmetrics' (tested), which takes more than two seconds to import.
     """

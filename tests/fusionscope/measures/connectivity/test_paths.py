@@ -13,6 +13,7 @@ from measure_cases import random_images, randomise, smooth_network
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.fusion.repair import repaired_mean
 from fusionscope.images import Images
 from fusionscope.measures.connectivity import paths as connectivity
@@ -24,7 +25,6 @@ from fusionscope.measures.connectivity.paths import (
     measure_path,
     repaired_line,
 )
-from fusionscope.measures.prediction.prediction import accuracy, mean_loss, predict
 
 BARRIERS = {"loss_barrier", "loss_barrier_above_mean", "accuracy_barrier"}
 

@@ -1,0 +1,418 @@
+"""Every metric by name: how people call it, what it means and where it comes from. Imports nothing heavy.
+
+In the definitions, w are the weights, w0 the initial weights (for a child: the parent farther from it), ω is
+the number of parameters, m the size of the train set, L the mean cross-entropy, f the logits as a function of
+the normalised image; W are the weights of a convolution or linear layer, batch norm folded in, W0 those
+before training; ε = 0.001, δ = 0.05. Perturbations are of weights in eval mode, on a fixed sample of the
+train set.
+"""
+# ruff: noqa: RUF001  (Greek letters and minus signs are meant)
+
+from dataclasses import dataclass
+
+INPUT, PARAMETER = "input_space", "parameter_space"
+PREDICTION, CONNECTIVITY = "prediction_space", "connectivity_space"
+
+PERCENT, POINTS, NATS = "%", "%\N{NO-BREAK SPACE}points", "nats"
+HIGHER, LOWER = "higher", "lower"
+UPPER_BOUND, LOWER_BOUND = "upper", "lower"
+ACCURACY, GAP, BARRIER = "accuracy", "gap", "barrier"
+ALL_OUTCOMES = (ACCURACY, GAP, BARRIER)
+
+JIANG = "Jiang et al. 2019, arXiv 1912.02178"
+COMPLEXITY = "fusionscope.measures.parameter.complexity"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric before it is measured."""
+
+    label: str  # for people, on axes and in tables
+    space: str  # as in the column of the measured CSV files
+    definition: str
+    source: str  # paper and equation
+    unit: str | None = None  # PERCENT and POINTS: the CSV files hold shares, plots show 100 times as much
+    direction: str | None = None  # HIGHER or LOWER: what should go with good accuracy or generalisation
+    restates: tuple[str, ...] = ()  # outcomes that it says in other words, so that it cannot predict them
+    bound: str | None = None  # UPPER_BOUND or LOWER_BOUND, if by definition it bounds what its name says
+    bounds_gap: bool = False  # sqrt(value / (m - 1)) bounds the gap (Jiang et al. 2019, section C)
+    compute: str | None = None  # module:function of a Subject; only of the measures under `complexity:`
+
+
+METRICS: dict[str, Metric] = {
+    # input space
+    "lipschitz_constant": Metric(
+        label="Lipschitz constant",
+        space=INPUT,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        definition="largest norm(f(v) − f(0)) over unit v that a power method from several starts finds",
+        source="the study's number",
+    ),
+    "local_lipschitz_max": Metric(
+        label="local Lipschitz max",
+        space=INPUT,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        definition="largest spectral norm of the Jacobian df/dx at test images; exact up to twice as many "
+        "classes as `power_iterations`, else from below",
+        source="fusionscope",
+    ),
+    "local_lipschitz_mean": Metric(
+        label="local Lipschitz mean",
+        space=INPUT,
+        direction=LOWER,
+        definition="mean spectral norm of the Jacobian df/dx at test images; exact up to twice as many "
+        "classes as `power_iterations`, else from below",
+        source="fusionscope",
+    ),
+    "lipschitz_upper_bound": Metric(
+        label="Lipschitz upper bound",
+        space=INPUT,
+        direction=LOWER,
+        bound=UPPER_BOUND,
+        definition="product over layers of operator norms at the layer's input size, batch norm folded in; "
+        "of a residual block: branch + shortcut",
+        source="Szegedy et al. 2014, arXiv 1312.6199",
+    ),
+    # parameter space: the Hessian
+    "hessian_top_eigenvalue": Metric(
+        label="Hessian top eigenvalue",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="the largest eigenvalue of the Hessian of L, signed, by Lanczos",
+        source="fusionscope",
+    ),
+    "hessian_trace": Metric(
+        label="Hessian trace",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="of networks that are piecewise linear in each weight: mean over images of "
+        "Σ_c p_c norm(∇L(x, c))²; of others Hutch++ on the Lanczos basis",
+        source="Kunstner et al. 2019, arXiv 1905.12558; Meyer et al. 2021, arXiv 2010.09649",
+    ),
+    # parameter space: how far weights can be perturbed
+    "pac_bayes_sigma": Metric(
+        label="PAC-Bayes σ",
+        space=PARAMETER,
+        direction=HIGHER,
+        definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average",
+        source=f"{JIANG}, section C",
+    ),
+    "pac_bayes_mag_sigma": Metric(
+        label="PAC-Bayes mag σ′",
+        space=PARAMETER,
+        direction=HIGHER,
+        definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²) costs 0.1 of "
+        "accuracy on average",
+        source=f"{JIANG}, section C",
+    ),
+    "sharpness_alpha": Metric(
+        label="sharpness α",
+        space=PARAMETER,
+        direction=HIGHER,
+        bound=UPPER_BOUND,
+        definition="largest α at which the worst perturbation in the box α that projected gradient ascent "
+        "finds costs 0.1 of accuracy",
+        source=f"{JIANG}, section C",
+    ),
+    "sharpness_mag_alpha": Metric(
+        label="sharpness mag α′",
+        space=PARAMETER,
+        direction=HIGHER,
+        bound=UPPER_BOUND,
+        definition="largest α′ at which the worst perturbation in the box α′|w| + ε that "
+        "projected gradient ascent finds costs 0.1 of accuracy",
+        source=f"{JIANG}, section C",
+    ),
+    # parameter space: the twelve measures
+    "pac_bayes_flatness": Metric(
+        label="PAC-Bayes flatness",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="1/σ²",
+        source=f"{JIANG}, equations 48–53",
+    ),
+    "pac_bayes_mag_flat": Metric(
+        label="PAC-Bayes mag flat",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="1/σ′²",
+        source=f"{JIANG}, equations 54–62",
+    ),
+    "sharpness_flatness": Metric(
+        label="sharpness flatness",
+        space=PARAMETER,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        definition="1/α²",
+        source=f"{JIANG}, equations 48–53",
+    ),
+    "sharpness_mag_flat": Metric(
+        label="sharpness mag flat",
+        space=PARAMETER,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        definition="1/α′²",
+        source=f"{JIANG}, equations 54–62",
+    ),
+    "flatness_orig": Metric(
+        label="flatness orig",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="norm(w)²/(4σ²) + log(m/σ) + 10",
+        source=f"{JIANG}, equations 48–53",
+    ),
+    "flatness_mag_orig": Metric(
+        label="flatness mag orig",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="¼ Σᵢ log[(ε² + (σ′² + 1) norm(w)²/ω)/(ε² + σ′² wᵢ²)] + log(m/σ′) + 10",
+        source=f"{JIANG}, equations 54–62; the denominator takes w where equation 57 prints w − w0",
+    ),
+    "sharpness_orig": Metric(
+        label="sharpness orig",
+        space=PARAMETER,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        bounds_gap=True,
+        definition="norm(w)² log(2ω)/(4α²) + log(m/α) + 10",
+        source=f"{JIANG}, equations 48–53; the log takes α where the paper prints σ",
+    ),
+    "sharpness_mag_orig": Metric(
+        label="sharpness mag orig",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="¼ Σᵢ log[(ε² + (α′² + 4 log(2ω/δ)) norm(w)²/ω)/(ε² + α′² wᵢ²)] + log(m/α′) + 10; "
+        "from α′, an upper bound, in which it falls or rises by network",
+        source=f"{JIANG}, equations 54–62; the log takes α′, the denominator w",
+    ),
+    "flatness_init": Metric(
+        label="flatness init",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="flatness_orig with w − w0 for w",
+        source=f"{JIANG}, equations 48–53",
+    ),
+    "flatness_mag_init": Metric(
+        label="flatness mag init",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="flatness_mag_orig with w − w0 for w",
+        source=f"{JIANG}, equations 54–62",
+    ),
+    "sharpness_init": Metric(
+        label="sharpness init",
+        space=PARAMETER,
+        direction=LOWER,
+        bound=LOWER_BOUND,
+        bounds_gap=True,
+        definition="sharpness_orig with w − w0 for w",
+        source=f"{JIANG}, equations 48–53",
+    ),
+    "sharpness_mag_init": Metric(
+        label="sharpness mag init",
+        space=PARAMETER,
+        direction=LOWER,
+        bounds_gap=True,
+        definition="sharpness_mag_orig with w − w0 for w",
+        source=f"{JIANG}, equations 54–62",
+    ),
+    # parameter space: complexity that costs little
+    "parameter_norm": Metric(
+        label="parameter norm",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="Σ norm(W)_F² over layers",
+        source=f"{JIANG}, equation 42",
+        compute=f"{COMPLEXITY}:parameter_norm",
+    ),
+    "distance_from_initialisation": Metric(
+        label="distance from initialisation",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="Σ norm(W − W0)_F² over layers",
+        source=f"{JIANG}, equation 40",
+        compute=f"{COMPLEXITY}:distance_from_initialisation",
+    ),
+    "log_spectral_product": Metric(
+        label="log spectral product",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="log Π norm(W)₂² over layers, norm(W)₂ the operator norm at the layer's input size",
+        source=f"{JIANG}, equation 32",
+        compute=f"{COMPLEXITY}:log_spectral_product",
+    ),
+    "spectral_sum": Metric(
+        label="spectral sum",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="d (Π norm(W)₂²)^(1/d) over d layers",
+        source=f"{JIANG}, equation 35",
+        compute=f"{COMPLEXITY}:spectral_sum",
+    ),
+    "log_frobenius_product": Metric(
+        label="log frobenius product",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="log Π norm(W)_F² over layers",
+        source=f"{JIANG}, equation 37",
+        compute=f"{COMPLEXITY}:log_frobenius_product",
+    ),
+    "frobenius_sum": Metric(
+        label="frobenius sum",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="d (Π norm(W)_F²)^(1/d) over d layers",
+        source=f"{JIANG}, equation 39",
+        compute=f"{COMPLEXITY}:frobenius_sum",
+    ),
+    "path_norm": Metric(
+        label="path norm",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="sum of the outputs for an input of ones with all weights squared",
+        source=f"{JIANG}, equation 44",
+        compute=f"{COMPLEXITY}:path_norm",
+    ),
+    "inverse_margin": Metric(
+        label="inverse margin",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="1/γ², γ the 10th percentile over the train set of f(x)_y − max of the other logits; "
+        "none where γ ≤ 0",
+        source=f"{JIANG}, equation 22",
+        compute=f"{COMPLEXITY}:inverse_margin",
+    ),
+    "log_normalised_inverse_margin": Metric(
+        label="log normalised inverse margin",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="log(Π norm(W)₂² / γ²); none where γ ≤ 0",
+        source=f"{JIANG}, equation 31",
+        compute=f"{COMPLEXITY}:log_normalised_inverse_margin",
+    ),
+    "gradient_norm": Metric(
+        label="gradient norm",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="norm of the gradient g of L on the sample",
+        source=f"g as in {JIANG}, equation 66",
+        compute=f"{COMPLEXITY}:gradient_norm",
+    ),
+    "gradient_variance": Metric(
+        label="gradient variance",
+        space=PARAMETER,
+        direction=LOWER,
+        definition="mean over the images of the sample of norm(gᵢ − g)², gᵢ the gradient of one image's loss",
+        source=f"{JIANG}, equation 66",
+        compute=f"{COMPLEXITY}:gradient_variance",
+    ),
+    # prediction space
+    "accuracy": Metric(
+        label="test accuracy",
+        space=PREDICTION,
+        unit=PERCENT,
+        direction=HIGHER,
+        restates=ALL_OUTCOMES,
+        definition="share of test images whose largest logit is that of their class",
+        source="the study's number",
+    ),
+    "train_accuracy": Metric(
+        label="train accuracy",
+        space=PREDICTION,
+        unit=PERCENT,
+        direction=HIGHER,
+        restates=ALL_OUTCOMES,
+        definition="the same of the train set",
+        source="the study's number",
+    ),
+    "test_loss": Metric(
+        label="test loss",
+        space=PREDICTION,
+        unit=NATS,
+        direction=LOWER,
+        restates=ALL_OUTCOMES,
+        definition="mean cross-entropy on the test set",
+        source="the study's number",
+    ),
+    "train_loss": Metric(
+        label="train loss",
+        space=PREDICTION,
+        unit=NATS,
+        direction=LOWER,
+        restates=ALL_OUTCOMES,
+        definition="mean cross-entropy on the train set",
+        source="the study's number",
+    ),
+    "generalisation_gap": Metric(
+        label="generalisation gap",
+        space=PREDICTION,
+        unit=POINTS,
+        direction=LOWER,
+        restates=ALL_OUTCOMES,
+        definition="train accuracy − test accuracy, signed",
+        source="the study's number",
+    ),
+    "expected_calibration_error": Metric(
+        label="calibration error",
+        space=PREDICTION,
+        unit=POINTS,
+        direction=LOWER,
+        definition="mean over bins of confidence, weighted by their test images, of "
+        "abs(accuracy − confidence)",
+        source="Guo et al. 2017, arXiv 1706.04599",
+    ),
+    "parents_ensemble_accuracy": Metric(
+        label="ensemble of the parents",
+        space=PREDICTION,
+        unit=PERCENT,
+        direction=HIGHER,
+        restates=(ACCURACY,),
+        definition="of a child: test accuracy of the mean of its parents' predicted probabilities",
+        source="fusionscope",
+    ),
+    # connectivity space: v(s) on the straight line from the aligned parent to the reference, at its share s
+    "loss_barrier": Metric(
+        label="test loss barrier",
+        space=CONNECTIVITY,
+        unit=NATS,
+        direction=LOWER,
+        restates=(ACCURACY, BARRIER),
+        definition="largest v(s) − [(1 − s) v(0) + s v(1)], v(s) the test loss at the reference's share s "
+        "of the line between the aligned parents",
+        source="Entezari et al. 2022, arXiv 2110.06296, definition 1; "
+        "Jordan et al. 2023, arXiv 2211.08403, equation 1",
+    ),
+    "loss_barrier_above_mean": Metric(
+        label="test loss barrier above the mean",
+        space=CONNECTIVITY,
+        unit=NATS,
+        direction=LOWER,
+        restates=(ACCURACY, BARRIER),
+        definition="largest v(s) − (v(0) + v(1))/2, v(s) as in loss_barrier",
+        source="Ainsworth et al. 2023, arXiv 2209.04836, definition 2.2",
+    ),
+    "accuracy_barrier": Metric(
+        label="test accuracy barrier",
+        space=CONNECTIVITY,
+        unit=POINTS,
+        direction=LOWER,
+        restates=(ACCURACY, BARRIER),
+        definition="loss_barrier with the test error for the loss: the largest drop of accuracy below the "
+        "line between the ends",
+        source="as loss_barrier",
+    ),
+    "mean_cka": Metric(
+        label="mean linear CKA",
+        space=CONNECTIVITY,
+        direction=HIGHER,
+        definition="linear CKA of child and parents on test images, mean over alignment groups and parents",
+        source="Kornblith et al. 2019, arXiv 1905.00414",
+    ),
+}

@@ -1,0 +1,35 @@
+"""Labelled images as NumPy arrays: how they are split, and how they come to one shape."""
+
+import numpy as np
+
+from fusionscope.seeding import seed_for
+
+SIZE = 32  # pixels on each side of a prepared image
+
+Labelled = tuple[np.ndarray, np.ndarray]  # (n, h, w) or (n, h, w, 3) uint8, and (n,) integers
+
+
+def stratified_split(labels: np.ndarray, share: float, *role: str) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the rest and of `share` of every class, each in ascending order.
+
+    Fixed by `role` alone: the same labels are always split alike.
+    """
+    random = np.random.default_rng(seed_for(*role))
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        chosen[members[: round(share * len(members))]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def channels_first(pixels: np.ndarray) -> np.ndarray:
+    """(n, h, w) to (n, 1, h, w), or (n, h, w, 3) to (n, 3, h, w)."""
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def channel_statistics(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (3,) of pixels / 255 per channel; grey images repeat theirs."""
+    values = pixels.astype(np.float64) / 255
+    mean, std = values.mean(axis=(0, 2, 3)), values.std(axis=(0, 2, 3))
+    return np.broadcast_to(mean, 3), np.broadcast_to(np.maximum(std, 1 / 255), 3)

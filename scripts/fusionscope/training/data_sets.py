@@ -1,0 +1,58 @@
+"""The data sets by name: what reads each, and what its images look like. Imports nothing heavy.
+
+To add one: a function in a module here that reads it, and an entry below.
+"""
+
+from dataclasses import dataclass
+
+PER_CHANNEL = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as an entry of the table.
+
+    `read` is the `module:function` that takes a folder (Path) and gives training and test images: pairs of
+    pixels (n, 32, 32) or (n, 32, 32, 3), uint8, and labels (n,). `mean` and `std`, per channel of
+    training pixels / 255, are the published ones where there are such; None: measured.
+    """
+
+    read: str
+    description: str
+    num_classes: int | None = None  # None: counted
+    mean: PER_CHANNEL | None = None
+    std: PER_CHANNEL | None = None
+
+
+DATA_SETS = {
+    "digits": DataSet(
+        "fusionscope.training.digits:digits",
+        "1,797 handwritten digits that come with scikit-learn",
+        num_classes=10,
+    ),
+    "cifar10": DataSet(
+        "fusionscope.training.torchvision_sets:cifar10",
+        "60,000 photographs of 10 kinds of things",
+        num_classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+    ),
+    "cifar100": DataSet(
+        "fusionscope.training.torchvision_sets:cifar100",
+        "60,000 photographs of 100 kinds of things",
+        num_classes=100,
+        mean=(0.5071, 0.4865, 0.4409),
+        std=(0.2673, 0.2564, 0.2762),
+    ),
+    "fashion_mnist": DataSet(
+        "fusionscope.training.torchvision_sets:fashion_mnist",
+        "70,000 images of clothes",
+        num_classes=10,
+        mean=(0.2860,) * 3,
+        std=(0.3530,) * 3,
+    ),
+    "image_folder": DataSet(
+        "fusionscope.training.image_folder:image_folder",
+        "images of one's own, from the path under image_folder",
+    ),
+}

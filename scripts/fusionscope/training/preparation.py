@@ -1,0 +1,43 @@
+"""The one file that a data set becomes: uint8 images in three fixed splits.
+
+Everything that reads from elsewhere (scikit-learn, torchvision, a user's folder, the network) happens
+in `prepare`; training and measuring read the prepared file only.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fusionscope.errors import InputError
+from fusionscope.registry import resolve
+from fusionscope.training.arrays import channel_statistics, channels_first, stratified_split
+from fusionscope.training.data_sets import DATA_SETS
+
+VALIDATION_SHARE = 0.1  # of the images that are not for testing
+
+
+def prepare(name: str, folder: str | Path) -> dict[str, np.ndarray]:
+    """Data set `name`, read from `folder`, as the arrays of a prepared file.
+
+    Keys: {train,validation,test}_pixels (n, 1 or 3, 32, 32) uint8, {...}_labels (n,) int64, mean (3,)
+    and std (3,) float32, num_classes (). Raises InputError where the images cannot be had.
+    """
+    data_set = DATA_SETS[name]
+    (pixels, labels), (test_pixels, test_labels) = resolve(data_set.read)(Path(folder))
+    train, validation = stratified_split(labels, VALIDATION_SHARE, name, "validation split")
+    if not len(validation):
+        raise InputError(f"data set {name} in {folder}: too few images per class to keep some for validation")
+    pixels, test_pixels = channels_first(pixels), channels_first(test_pixels)
+    published = data_set.mean, data_set.std
+    mean, std = channel_statistics(pixels[train]) if data_set.mean is None else published
+    return {
+        "train_pixels": pixels[train],
+        "train_labels": labels[train].astype(np.int64),
+        "validation_pixels": pixels[validation],
+        "validation_labels": labels[validation].astype(np.int64),
+        "test_pixels": test_pixels,
+        "test_labels": test_labels.astype(np.int64),
+        "mean": np.asarray(mean, dtype=np.float32),
+        "std": np.asarray(std, dtype=np.float32),
+        "num_classes": np.asarray(data_set.num_classes or len(np.unique(labels))),
+    }

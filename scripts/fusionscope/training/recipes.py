@@ -1,0 +1,55 @@
+"""What a training recipe may say: every option with its range, its default and one sentence.
+
+Defaults are those of the recipe `paper`; a recipe states what differs. Needs pydantic alone.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fusionscope.options import BelowOne, Count, NotNegative, Options, Positive, PositiveOrNone, expecting
+
+
+class Steps(Options):
+    """The learning rate times `factor` after some of the epochs."""
+
+    kind: Literal["steps"] = Field(description="The learning rate falls in steps.")
+    at: Annotated[list[Count], expecting("a list of epochs")] = Field(
+        description="Epochs after which it falls."
+    )
+    factor: Positive = Field(description="What it is multiplied with.")
+
+
+class OneCycle(Options):
+    """Up to the learning rate and down to nearly zero (Smith & Topin 2018, arXiv 1708.07120)."""
+
+    kind: Literal["one_cycle"] = Field(description="Up to the learning rate and down to nearly zero.")
+
+
+class Constant(Options):
+    """The learning rate as it is."""
+
+    kind: Literal["constant"] = Field(description="The learning rate stays as it is.")
+
+
+class TrainingRecipe(Options):
+    """How parents are trained: SGD, the epoch with the smallest validation loss is kept."""
+
+    epochs: Count = Field(default=30, description="Passes over the training images.")
+    batch_size: Count = Field(default=64, description="Images per step.")
+    learning_rate: Positive = Field(
+        default=0.05, description="Learning rate that the schedule starts from, or rises to."
+    )
+    momentum: BelowOne = Field(default=0.9, description="Momentum of SGD.")
+    weight_decay: NotNegative = Field(default=0.0, description="Added to the gradient, times the weights.")
+    clip_norm: PositiveOrNone = Field(
+        default=None, description="Largest Euclidean norm of a step's gradient; null for no limit."
+    )
+    schedule: Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")] = Field(
+        default=Steps(kind="steps", at=[12, 20, 25, 28], factor=0.1),
+        description="How the learning rate changes from epoch to epoch.",
+    )
+    augmentation: Literal["none", "flip_and_crop"] = Field(
+        default="none",
+        description="What is done to training images: nothing, or random flips and crops after padding.",
+    )

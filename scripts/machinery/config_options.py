@@ -1,0 +1,255 @@
+"""Every key of config.yaml: its type, its range, its default and one sentence.
+
+The options of recipes and fusions are declared beside them (training/recipes.py, measures/recipes.py,
+fusion/options.py); here they are joined with what is said of an experiment and of the run. Needs pydantic
+alone.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion
+from fusionscope.measures.recipes import MeasurementRecipe
+from fusionscope.networks.model_types import MODEL_TYPES
+from fusionscope.options import (
+    CODE_PATTERN,
+    Count,
+    Flag,
+    KnownName,
+    OptionError,
+    Options,
+    Positive,
+    Several,
+    Text,
+    WholeNumber,
+    expecting,
+)
+from fusionscope.report.plot_table import PLOTS
+from fusionscope.training.data_sets import DATA_SETS
+from fusionscope.training.recipes import TrainingRecipe
+
+IMAGE_FOLDER = "image_folder"  # the data set that needs a path
+PARAMETER_PARTS = ("hessian", "scales", "complexity")
+PARTS = ("input", *PARAMETER_PARTS, "prediction", "connectivity", "correlation")
+
+EXPERIMENT_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+FUSION_PATTERN = r"^(?!parent_)(?!.*_aligned$)[A-Za-z][A-Za-z0-9_]*$"
+NAME_RULE = "letters, digits and _, a letter first"
+
+
+def matching(pattern: str) -> AfterValidator:
+    """Lets texts through that match `pattern` (Python's kind, which looks ahead; pydantic's does not)."""
+
+    def validate(name: str) -> str:
+        if not re.fullmatch(pattern, name):
+            raise ValueError(name)
+        return name
+
+    return AfterValidator(validate)
+
+
+ExperimentName = Annotated[
+    str,
+    matching(EXPERIMENT_PATTERN),
+    expecting(NAME_RULE),
+    WithJsonSchema({"type": "string", "pattern": EXPERIMENT_PATTERN}),
+]
+FusionName = Annotated[
+    str,
+    matching(FUSION_PATTERN),
+    expecting(f"{NAME_RULE}, and nothing that starts with parent_ or ends in _aligned"),
+    WithJsonSchema({"type": "string", "pattern": FUSION_PATTERN}),
+]
+RecipeName = Annotated[str, expecting("text")]
+
+
+def one_or_list(value: object) -> str:
+    return "list" if isinstance(value, list) else "one"
+
+
+WIDTH = "a number above 0, 1 for the network as published, or a list with one for each parent"
+Width = Annotated[
+    Annotated[Positive, expecting(WIDTH), Tag("one")]
+    | Annotated[list[Positive], Field(min_length=2), expecting(WIDTH), Tag("list")],
+    Discriminator(one_or_list),
+]
+MOST_SEEDS, MOST_PARENTS = 10_000, 100  # a list is made of them
+SEEDS = f"a number of seeds, at least 1 and at most {MOST_SEEDS}, or a list of whole numbers from 0"
+Seeds = Annotated[
+    Annotated[Count, Field(le=MOST_SEEDS), expecting(SEEDS), Tag("one")]
+    | Annotated[list[WholeNumber], Field(min_length=1), expecting(SEEDS), Tag("list")],
+    Discriminator(one_or_list),
+]
+
+
+class Spaces(Options):
+    """What is measured; each may be switched off by itself."""
+
+    input: Flag = Field(default=True, description="Lipschitz constants: how the output moves with the image.")
+    parameter: Flag = Field(
+        default=True, description="Hessian, scales and complexity; false switches off all three."
+    )
+    hessian: Flag = Field(
+        default=True, description="Top eigenvalue, trace and spectral density of the Hessian."
+    )
+    scales: Flag = Field(default=True, description="Sigma and alpha: perturbations of the weights.")
+    complexity: Flag = Field(
+        default=True, description="Measures made of sigma and alpha, and those that cost little."
+    )
+    prediction: Flag = Field(
+        default=True, description="Accuracy, losses, generalisation gap and calibration."
+    )
+    connectivity: Flag = Field(
+        default=True, description="The line between parents, similarity of representations."
+    )
+    correlation: Flag = Field(
+        default=True, description="Correlation of every metric with accuracy, or with the gap."
+    )
+
+    @model_validator(mode="after")
+    def check_together(self) -> "Spaces":
+        parts = self.parts()
+        if not parts:
+            raise OptionError("all are switched off; leave at least one on")
+        if "correlation" in parts and "prediction" not in parts:
+            raise OptionError(
+                "correlation is with a metric of the prediction space; "
+                "switch prediction on or correlation off"
+            )
+        return self
+
+    def parts(self) -> list[str]:
+        """The parts that are on, in the order of PARTS."""
+        off = () if self.parameter else PARAMETER_PARTS
+        return [part for part in PARTS if getattr(self, part) and part not in off]
+
+
+class Experiment(Options):
+    """One data set, one architecture, and for each seed parents and their children."""
+
+    dataset: Annotated[str, KnownName(DATA_SETS)] = Field(description="The data set.")
+    image_folder: Text | None = Field(
+        default=None,
+        description="Path of a folder with train/<class>/ and test/<class>/, for dataset image_folder.",
+    )
+    model_type: Annotated[str, KnownName(MODEL_TYPES)] | None = Field(
+        default=None,
+        description="A network of the study; either this or architecture.",
+    )
+    architecture: (
+        Annotated[
+            str,
+            Field(pattern=CODE_PATTERN),
+            expecting("torchvision:NAME, or MODULE:FUNCTION of your own, such as my_package.nets:make"),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Any other network: one of torchvision's classifiers, or a function of your own that is "
+        "called with num_classes=...",
+    )
+    width: Width | None = Field(
+        default=None,
+        description="Channels relative to the published network: one number, or a list with one for each "
+        "parent; 1 for a model_type unless given.",
+    )
+    input_size: Annotated[Count, expecting("a whole number of pixels, at least 1")] = Field(
+        default=32, description="Pixels on each side that images are resized to."
+    )
+    parents: Annotated[
+        Several,
+        Field(le=MOST_PARENTS),
+        expecting(f"a whole number of parents, at least 2 and at most {MOST_PARENTS}"),
+    ] = Field(default=2, description="Parents per seed, all fused into one child.")
+    seeds: Seeds = Field(default=5, description="How many seeds (5 means 1 to 5), or which.")
+    training: Annotated[str, expecting("the name of an entry under 'training'")] = Field(
+        default="paper", description="The training recipe."
+    )
+    measurements: Annotated[str, expecting("the name of an entry under 'measurements'")] = Field(
+        default="full", description="The measurement recipe."
+    )
+    fusions: Annotated[list[str], expecting("a list of names of entries under 'fusions'")] = Field(
+        default=["naive_fused", "geometric_fused"], description="The children: entries under fusions."
+    )
+    spaces: Spaces = Field(default=Spaces(), description="What is measured.")
+    accuracy_metric: Literal["accuracy", "generalisation_gap"] = Field(
+        default="accuracy", description="What metrics are correlated with."
+    )
+    plots: list[Annotated[str, KnownName(PLOTS, own=True)]] | None = Field(
+        default=None, description="The plots; all that the spaces allow unless given."
+    )
+    weights: Literal["trained", "provided"] = Field(
+        default="trained",
+        description="Where parents come from: trained here, or provided as files, see experiments/README.md.",
+    )
+
+    @model_validator(mode="after")
+    def check_together(self) -> "Experiment":
+        if (self.model_type is None) == (self.architecture is None):
+            raise OptionError("give either 'model_type' or 'architecture', one of the two")
+        if (self.dataset == IMAGE_FOLDER) != (self.image_folder is not None):
+            raise OptionError("'dataset: image_folder' and 'image_folder: <path>' go together")
+        if self.width is not None and (self.architecture or "").startswith("torchvision:"):
+            raise OptionError("torchvision's networks have no width; leave it out", key="width")
+        if isinstance(self.width, list) and len(self.width) != self.parents:
+            raise OptionError(
+                f"{len(self.width)} widths for {self.parents} parents; give one number for all, or one each",
+                key="width",
+            )
+        return self
+
+
+class FusionShape:
+    """For the JSON schema alone: the definitions that check_fusion accepts, one shape per method."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        models: list[type[FusionOptions]] = [*METHODS.values(), OwnFusion]
+        *known, own = (
+            handler.resolve_ref_schema(handler(model.__pydantic_core_schema__)) for model in models
+        )
+        own["properties"]["method"] |= {"pattern": CODE_PATTERN}
+        return {"anyOf": [*known, own]}
+
+
+class Settings(Options):
+    """All of config.yaml."""
+
+    run: Annotated[list[str], Field(min_length=1), expecting("a list of experiment names, at least one")] = (
+        Field(description="The experiments to build: entries under experiments.")
+    )
+    data_dir: Annotated[Text, expecting("a folder")] = Field(
+        default="data", description="Folder where torchvision's data sets lie, or are downloaded to."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where networks run: auto is the GPU if there is one; cuda fails without one.",
+    )
+    gpu_slots: Count = Field(default=1, description="Jobs that may share one GPU.")
+    experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
+    training: dict[RecipeName, TrainingRecipe] = Field(
+        default={"paper": TrainingRecipe()},
+        description="Training recipes by name.",
+    )
+    measurements: dict[RecipeName, MeasurementRecipe] = Field(
+        default={"full": MeasurementRecipe()},
+        description="Measurement recipes by name.",
+    )
+    fusions: dict[FusionName, Annotated[dict[str, Any], FusionShape]] = Field(
+        default={"naive_fused": {"method": "average"}, "geometric_fused": {"method": "optimal_transport"}},
+        description="How children are made of their parents, by the children's names.",
+    )

@@ -1,0 +1,135 @@
+"""A folder of one's own images: every kind and size arrives, and what is wrong with it is said."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusionscope.errors import InputError
+from fusionscope.training.image_folder import image_folder
+from fusionscope.training.preparation import prepare
+
+SPLITS = ("train", "validation", "test")
+
+
+def save_image(path: Path, colour, size=(40, 40), mode="RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+@pytest.fixture
+def folder_of_images(tmp_path):
+    """Twelve training and three test images each of cats (red) and dogs (blue)."""
+    for split, count in (("train", 12), ("test", 3)):
+        for number in range(count):
+            save_image(tmp_path / split / "cat" / f"{number}.png", (200 + number, 0, 0))
+            save_image(tmp_path / split / "dog" / f"{number}.png", (0, 0, 200 + number))
+    return tmp_path
+
+
+def test_an_image_folder_becomes_three_splits_with_its_folders_as_classes(folder_of_images):
+    arrays = prepare("image_folder", folder_of_images)
+    assert arrays["num_classes"] == 2
+    for split, per_class in (("train", 11), ("validation", 1), ("test", 3)):
+        pixels, labels = arrays[f"{split}_pixels"], arrays[f"{split}_labels"]
+        assert pixels.shape == (2 * per_class, 3, 32, 32)
+        assert pixels.dtype == np.uint8
+        assert np.bincount(labels).tolist() == [per_class] * 2
+        for image, label in zip(pixels, labels, strict=True):  # cat is 0 and red, dog is 1 and blue
+            assert image[2 * label].min() >= 200
+            assert image[1].max() == image[2 - 2 * label].max() == 0
+    kept = np.concatenate([arrays["train_pixels"], arrays["validation_pixels"]])
+    assert sorted(kept.max(axis=(1, 2, 3))) == sorted([*range(200, 212)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("RGB", (10, 20, 30), "png", (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 128), "png", (10, 20, 30)),
+        ("L", 77, "png", (77, 77, 77)),
+        ("LA", (77, 50), "png", (77, 77, 77)),
+        ("1", 1, "bmp", (255, 255, 255)),
+        ("P", 0, "png", (0, 0, 0)),
+        ("RGB", (0, 0, 0), "webp", (0, 0, 0)),
+        pytest.param(
+            "P",
+            0,
+            "gif",
+            (0, 0, 0),
+        ),
+        pytest.param(
+            "I;16",
+            0x4D4D,
+            "png",
+            (0x4D, 0x4D, 0x4D),
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [(32, 32), (5, 5), (100, 37), (1, 9)])
+def test_images_of_every_kind_and_size_arrive_as_32x32_rgb(
+    folder_of_images, mode, colour, suffix, expected, size
+):
+    path = folder_of_images / "train" / "cat" / f"00.{suffix}"  # sorts before the rest
+    save_image(path, colour, size, mode)
+    (pixels, labels), _ = image_folder(folder_of_images)
+    assert pixels.shape == (25, 32, 32, 3)
+    assert labels[1] == 0
+    index = sorted(p.name for p in path.parent.iterdir()).index(path.name)
+    assert (pixels[index] == expected).all()
+
+
+def test_wide_images_are_cropped_to_the_middle(folder_of_images):
+    stripes = np.zeros((32, 96, 3), np.uint8)
+    stripes[:, :32], stripes[:, 32:64], stripes[:, 64:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    Image.fromarray(stripes).save(folder_of_images / "train" / "cat" / "0.png")
+    (pixels, _), _ = image_folder(folder_of_images)
+    assert (pixels[0] == (0, 255, 0)).all()
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_a_missing_half_of_an_image_folder_is_named(folder_of_images, missing):
+    shutil.rmtree(folder_of_images / missing)
+    with pytest.raises(InputError, match=f"expected images in {missing}/<class>/"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_a_class_without_images_is_named(folder_of_images):
+    (folder_of_images / "train" / "emu").mkdir()
+    with pytest.raises(InputError, match="emu"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_a_class_in_one_half_only_is_named(folder_of_images):
+    save_image(folder_of_images / "test" / "emu" / "0.png", (1, 2, 3))
+    with pytest.raises(InputError, match=r"differ in the classes \['emu'\]"):
+        prepare("image_folder", folder_of_images)
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "empty"])
+def test_a_broken_image_is_named(folder_of_images, damage):
+    path = folder_of_images / "test" / "dog" / "1.png"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes({"text": b"no image", "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
+    with pytest.raises(InputError, match=r"dog/1\.png: cannot be read as an image"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_too_few_images_for_validation_is_said(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            save_image(tmp_path / split / name / "0.png", (0, 0, 0))
+    with pytest.raises(InputError, match="too few images"):
+        prepare("image_folder", tmp_path)
+
+
+def test_single_coloured_images_do_not_divide_by_zero(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(10):
+                save_image(tmp_path / split / name / f"{number}.png", (9, 9, 9))
+    assert (prepare("image_folder", tmp_path)["std"] > 0).all()

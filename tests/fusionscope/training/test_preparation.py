@@ -1,0 +1,137 @@
+"""Data sets: what comes in arrives whole, in three splits that never overlap, or a sentence says why not."""
+
+import gzip
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusionscope.registry import resolve
+from fusionscope.training.data_sets import DATA_SETS
+from fusionscope.training.preparation import prepare
+
+SPLITS = ("train", "validation", "test")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return prepare("digits", "unused")
+
+
+@pytest.fixture(scope="module")
+def originals():
+    from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
+def bilinear_4x() -> np.ndarray:
+    """(32, 8): row i weighs the two of eight pixels around the position (i + 1/2) / 4 - 1/2."""
+    weights = np.zeros((32, 8))
+    for i in range(32):
+        position = min(max((i + 0.5) / 4 - 0.5, 0), 7)
+        left = min(int(position), 6)
+        weights[i, left] += 1 - (position - left)
+        weights[i, left + 1] += position - left
+    return weights
+
+
+def test_digits_arrive_in_the_documented_sizes_and_types(digits):
+    assert set(digits) == {f"{s}_{p}" for s in SPLITS for p in ("pixels", "labels")} | {
+        "mean",
+        "std",
+        "num_classes",
+    }
+    for split in SPLITS:
+        pixels, labels = digits[f"{split}_pixels"], digits[f"{split}_labels"]
+        assert pixels.shape == (len(labels), 1, 32, 32)
+        assert pixels.dtype == np.uint8
+        assert labels.dtype == np.int64
+    assert digits["mean"].shape == digits["std"].shape == (3,)
+    assert digits["mean"].dtype == digits["std"].dtype == np.float32
+    assert digits["num_classes"] == 10
+
+
+def shrunk(pixels: np.ndarray) -> np.ndarray:
+    """(n, 8, 8) whole numbers 0 to 16: the enlargement undone by least squares."""
+    shrink = np.linalg.pinv(bilinear_4x())
+    return np.rint(shrink @ pixels.astype(float) @ shrink.T * (16 / 255)).astype(int)
+
+
+def test_every_original_digit_is_in_exactly_one_split(digits, originals):
+    recovered = Counter()
+    for split in SPLITS:
+        small, labels = shrunk(digits[f"{split}_pixels"][:, 0]), digits[f"{split}_labels"]
+        recovered.update((image.tobytes(), int(y)) for image, y in zip(small, labels, strict=True))
+    assert recovered == Counter(
+        (image.astype(int).tobytes(), int(y))
+        for image, y in zip(originals.images, originals.target, strict=True)
+    )
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_digits_are_enlarged_bilinearly(digits, split):
+    pixels, enlarge = digits[f"{split}_pixels"][:, 0].astype(float), bilinear_4x()
+    expected = enlarge @ np.rint(shrunk(pixels) * (255 / 16)) @ enlarge.T
+    assert np.abs(pixels - expected).max() <= 0.5  # rounded, halves to either side
+
+
+def test_digits_are_split_class_by_class(digits, originals):
+    counts = {split: np.bincount(digits[f"{split}_labels"], minlength=10) for split in SPLITS}
+    total = np.bincount(originals.target)
+    assert (counts["test"] == np.rint(total * 0.2)).all()
+    assert (counts["validation"] == np.rint((total - counts["test"]) * 0.1)).all()
+    assert (sum(counts.values()) == total).all()
+
+
+def test_digits_are_prepared_alike_every_time(digits):
+    again = prepare("digits", "elsewhere")
+    for key, array in digits.items():
+        assert array.dtype == again[key].dtype
+        assert np.array_equal(array, again[key])
+
+
+def test_measured_statistics_are_those_of_the_training_pixels(digits):
+    values = digits["train_pixels"].astype(np.float64).ravel() / 255
+    assert digits["mean"] == pytest.approx([values.mean()] * 3, rel=1e-6)
+    assert digits["std"] == pytest.approx([np.sqrt(np.mean((values - values.mean()) ** 2))] * 3, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def fashion_mnist(tmp_path_factory):
+    if not DEBIAN_FASHION_MNIST.exists():
+        pytest.skip("needs Debian's package dataset-fashion-mnist (non-free)")
+    folder = tmp_path_factory.mktemp("fashion")
+    raw = folder / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for packed in DEBIAN_FASHION_MNIST.glob("*.gz"):
+        # unpacked: Debian compressed the same bytes anew, so torchvision's checksum of the .gz differs
+        with gzip.open(packed) as source, open(raw / packed.stem, "wb") as target:
+            shutil.copyfileobj(source, target)
+    return prepare("fashion_mnist", folder)
+
+
+def test_fashion_mnist_is_split_into_54000_6000_and_10000(fashion_mnist):
+    for split, per_class in (("train", 5400), ("validation", 600), ("test", 1000)):
+        assert fashion_mnist[f"{split}_pixels"].shape == (10 * per_class, 1, 32, 32)
+        assert np.bincount(fashion_mnist[f"{split}_labels"]).tolist() == [per_class] * 10
+
+
+def test_fashion_mnist_has_the_registered_statistics_inside_its_black_border(fashion_mnist):
+    pixels = np.concatenate([fashion_mnist["train_pixels"], fashion_mnist["validation_pixels"]])[:, 0]
+    inside = pixels[:, 2:30, 2:30]
+    assert pixels.sum(dtype=np.int64) == inside.sum(dtype=np.int64)  # the border is black
+    histogram = np.bincount(inside.ravel(), minlength=256) / inside.size
+    values = np.arange(256) / 255
+    mean = histogram @ values
+    std = np.sqrt(histogram @ (values - mean) ** 2)
+    assert fashion_mnist["mean"] == pytest.approx([mean] * 3, abs=1e-3)
+    assert fashion_mnist["std"] == pytest.approx([std] * 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_every_entry_of_the_table_names_a_function_that_reads(name):
+    assert callable(resolve(DATA_SETS[name].read))

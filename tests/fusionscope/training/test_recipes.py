@@ -1,0 +1,48 @@
+"""A training recipe may ask for what training can do, and for nothing else."""
+
+import inspect
+from typing import get_args, get_type_hints
+
+import cases
+import pytest
+import torch
+from torch import nn
+
+from fusionscope.errors import InputError
+from fusionscope.images import AUGMENTATIONS
+from fusionscope.options import check
+from fusionscope.training.recipes import Constant, OneCycle, Steps, TrainingRecipe
+from fusionscope.training.train import SCHEDULES, train
+
+
+def test_a_recipe_names_the_schedules_and_augmentations_that_there_are():
+    kinds = {get_args(get_type_hints(model)["kind"])[0] for model in (Steps, OneCycle, Constant)}
+    assert kinds == set(SCHEDULES)
+    assert set(get_args(get_type_hints(TrainingRecipe)["augmentation"])) == set(AUGMENTATIONS)
+
+
+def test_a_recipe_is_the_arguments_of_training():
+    recipe = TrainingRecipe().model_dump()
+    assert recipe.keys() <= inspect.signature(train).parameters.keys()
+    images = cases.labelled([0, 1])
+    options = check(TrainingRecipe, {"epochs": 1}).model_dump()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+    trained = train(network, images, images, order=torch.Generator(), **options)
+    assert [epoch.learning_rate for epoch in trained.curve] == [0.05]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        ({"schedule": {"kind": "step"}}, r"^schedule\.kind: 'step' is not known; did you mean 'steps'\?"),
+        ({"schedule": {"kind": "constant", "at": [1]}}, r"^schedule: unknown key 'at'; known are kind"),
+        ({"schedule": {"at": [1], "factor": 0.1}}, r"^schedule: the key 'kind' is missing"),
+        ({"schedule": "constant"}, r"^schedule: 'constant' is not right; expected keys with values"),
+        ({"schedule": {"kind": "steps", "at": [0], "factor": 1}}, r"^schedule\.at\.0: 0 is not right"),
+        ({"augmentation": "flip"}, r"^augmentation: 'flip' is not known; "),
+        ({"momentum": 1.0}, r"^momentum: 1.0 is not right; expected a number from 0 to below 1"),
+    ],
+)
+def test_mistakes_are_named(recipe, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check(TrainingRecipe, recipe)
