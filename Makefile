@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: results test test-slow test-slurm lint report lock
+.PHONY: results test test-slow test-slurm lint docs report lock
 
 results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
@@ -26,6 +26,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/mypy scripts
+
+# What is made from the code: the schema of config.yaml and the reference pages.
+docs: $(READY)
+	PYTHONPATH=scripts $(BIN)/python -m machinery.config_reference
+	PYTHONPATH=scripts $(BIN)/python -m fusionscope.measures.reference docs/reference/metrics.md
 
 # One HTML file with every plot, for people who would rather look than read.
 report: $(READY)
