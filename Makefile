@@ -34,7 +34,7 @@ report: $(READY)
 # The lock from the pins in pyproject.toml, for all platforms.
 lock: $(READY)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate \
+	$(BIN)/uv pip compile pyproject.toml --extra workflow --extra data --extra dev --universal --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" --quiet --output-file envs/requirements.lock
 
 $(READY): envs/requirements.lock

@@ -4,14 +4,13 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+include: "rules/common.smk"
 
 
 # Built from envs/fusionscope.def; for --sdm apptainer only.
-container: "envs/fusionscope.sif"
+container: os.path.relpath(ROOT / "envs/fusionscope.sif")
 
 
-include: "rules/common.smk"
 include: "rules/watch.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
@@ -24,4 +23,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        all_results,
+        STUDY.results,

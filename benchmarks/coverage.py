@@ -27,7 +27,7 @@ from fusionscope.alignment.groups import (
     Alignment,
     alignment_groups,
 )
-from fusionscope.alignment.labels import CLASS_OUTPUT
+from fusionscope.alignment.labels.records import CLASS_OUTPUT
 from fusionscope.alignment.move import (
     make_map,
     move,

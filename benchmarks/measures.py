@@ -25,24 +25,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+TESTS = ("support", "fusionscope/measures/parameter", "fusionscope/measures/input")
+sys.path[:0] = [str(ROOT / "scripts"), *(str(ROOT / "tests" / folder) for folder in TESTS)]
 
 from fusionscope.images import Images, load_images  # noqa: E402
 from fusionscope.measurement import NOT_CENSORED  # noqa: E402
-from fusionscope.measures.parameter.flatness import (  # noqa: E402
-    EVEN_BOX,
-    EVEN_NOISE,
-    MAGNITUDE_BOX,
-    MAGNITUDE_NOISE,
-    find_scales,
-    gaussian_drops,
-    random_like,
-    worst_drop,
-)
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace  # noqa: E402
 from fusionscope.measures.parameter.hessian import hessian_operator, lanczos, measure_hessian, trace  # noqa: E402
 from fusionscope.measures.parameter.landscape import Landscape  # noqa: E402
-from fusionscope.measures.parameter.search import ALLOWED, Scale  # noqa: E402
+from fusionscope.measures.parameter.perturbation import Scale  # noqa: E402
+from fusionscope.measures.parameter.scales import (  # noqa: E402
+    Ascent,
+    even_box,
+    even_noise,
+    find_scales,
+    gaussian_drops,
+    magnitude_box,
+    magnitude_noise,
+    random_like,
+)
+from fusionscope.measures.parameter.search import MAX_DROP  # noqa: E402
 from fusionscope.networks.build import build, initialised  # noqa: E402
 from fusionscope.seeding import generator  # noqa: E402
 from fusionscope.training.preparation import prepare  # noqa: E402
@@ -144,22 +146,22 @@ def batches(everything: Landscape, count: int, stream: torch.Generator) -> Itera
 
 
 def accuracy(everything: Landscape, count: int, stream: torch.Generator) -> float:
-    right = [everything.right(index) for index in batches(everything, count, stream)]
-    return torch.cat(right).double().mean().item()
+    correct = [everything.correct(index) for index in batches(everything, count, stream)]
+    return torch.cat(correct).double().mean().item()
 
 
-def plain_noise_drop(everything: Landscape, right: float, size: Callable, scale: float, stream) -> float:
+def plain_noise_drop(everything: Landscape, correct: float, size: Callable, scale: float, stream) -> float:
     """Accuracy lost, the mean over draws, each on batches of its own."""
     _, draws, count = PLAIN_NOISE
     found = []
     for _ in range(draws):
-        with everything.excursion():
+        with everything.restoring_weights():
             everything.move(lambda w, p: w + size(scale, w) * random_like(w, torch.randn, stream))
             found.append(accuracy(everything, count, stream))
-    return right - statistics.mean(found)
+    return correct - statistics.mean(found)
 
 
-def plain_box_drop(everything: Landscape, right: float, size: Callable, scale: float, stream) -> float:
+def plain_box_drop(everything: Landscape, correct: float, size: Callable, scale: float, stream) -> float:
     """Accuracy lost, the worst of the draws: each goes up the loss in the box, by Madry's signed steps."""
     _, draws, count = PLAIN_BOX
     found = []
@@ -169,27 +171,27 @@ def plain_box_drop(everything: Landscape, right: float, size: Callable, scale: f
         return torch.clamp(p + 2.5 / ASCENT_STEPS * box * slope.sign(), w - box, w + box)
 
     for _ in range(draws):
-        with everything.excursion():
+        with everything.restoring_weights():
             everything.move(lambda w, p: w + (2 * random_like(w, torch.rand, stream) - 1) * size(scale, w))
             for index in batches(everything, ASCENT_STEPS, stream):
                 everything.move(uphill, everything.gradient(index)[0])
             found.append(accuracy(everything, count, stream))
-    return right - min(found)
+    return correct - min(found)
 
 
 def bisect(drop: Callable[[float], float], low: float, high: float, steps: int) -> float:
     """log(scale), by blind bisection."""
     for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (middle, high) if drop(math.exp(middle)) <= ALLOWED else (low, middle)
+        low, high = (middle, high) if drop(math.exp(middle)) <= MAX_DROP else (low, middle)
     return (low + high) / 2
 
 
 PLAIN = {
-    "pac_bayes_sigma": (plain_noise_drop, EVEN_NOISE, PLAIN_NOISE),
-    "pac_bayes_mag_sigma": (plain_noise_drop, MAGNITUDE_NOISE, PLAIN_NOISE),
-    "sharpness_alpha": (plain_box_drop, EVEN_BOX, PLAIN_BOX),
-    "sharpness_mag_alpha": (plain_box_drop, MAGNITUDE_BOX, PLAIN_BOX),
+    "pac_bayes_sigma": (plain_noise_drop, even_noise, PLAIN_NOISE),
+    "pac_bayes_mag_sigma": (plain_noise_drop, magnitude_noise, PLAIN_NOISE),
+    "sharpness_alpha": (plain_box_drop, even_box, PLAIN_BOX),
+    "sharpness_mag_alpha": (plain_box_drop, magnitude_box, PLAIN_BOX),
 }
 
 
@@ -198,11 +200,11 @@ def plain_search(
 ) -> dict:
     """log(scale) for each seed, and what one complete search costs: so many times one of its steps."""
     drop_of, size, (depth, *_) = PLAIN[metric]
-    right = everything.right().double().mean().item()
+    correct = everything.correct().double().mean().item()
     logs, costs = [], []
     steps = 1 if censored else NEAR_STEPS  # at the end of the range nothing varies: one step for the clock
     for seed in range(1 if censored else seeds):
-        drop = partial(drop_of, everything, right, size, stream=generator("plain", name, metric, seed))
+        drop = partial(drop_of, everything, correct, size, stream=generator("plain", name, metric, seed))
         with Counter(everything) as counter:
             logs.append(bisect(drop, math.log(guess) - NEAR, math.log(guess) + NEAR, steps))
         costs.append((depth / steps * counter.seconds, depth / steps * counter.work))
@@ -245,7 +247,7 @@ def searches(name: str, data_dir: str) -> str:
         f"| all four | | | | | {totals[2]:,.0f} | {totals[3]:,.0f} | {totals[0]:.0f} | {totals[1]:.1f} "
         f"| **{totals[0] / totals[1]:.0f}** |"
     )
-    accuracy_here = landscape.right().double().mean()
+    accuracy_here = landscape.correct().double().mean()
     return f"""## Searches: {name} ({NETWORKS[name]}, accuracy on the sample {accuracy_here:.3f})
 
 | scale | plain | ours | its spread | ours | its work | ours | its seconds | ours | ratio |
@@ -322,29 +324,26 @@ def calibration(data_dir: str) -> str:
 
 
 def ours(landscape: Landscape, metric: str, seed: int, draws: int = OURS["draws"]) -> Scale:
-    from fusionscope.measures.parameter import flatness, search
+    from fusionscope.measures.parameter import scales, search
 
-    right = landscape.right()
+    correct = landscape.correct()
     limits = {"low": SCALE_RANGE[0], "high": SCALE_RANGE[1], "tolerance": OURS["tolerance"]}
     drop_of, size, _ = PLAIN[metric]
     if drop_of is plain_noise_drop:
         drops = partial(
-            gaussian_drops, landscape, right, size, seed=seed, images_per_draw=OURS["images_per_draw"]
+            gaussian_drops, landscape, correct, size, seed=seed, images_per_draw=OURS["images_per_draw"]
         )
-        spread = math.hypot(
-            flatness.BINOMIAL_SPREAD / math.sqrt(OURS["images_per_draw"]), flatness.DRAW_SPREAD
-        )
+        spread = math.hypot(scales.BINOMIAL_SPREAD / math.sqrt(OURS["images_per_draw"]), scales.DRAW_SPREAD)
         return search.largest_mean_scale(drops, draws=draws, spread=spread, **limits)
-    drop = partial(
-        worst_drop,
+    ascent = Ascent(
         landscape,
-        right,
+        correct,
         size,
         seed=seed,
         steps=OURS["ascent_steps"],
         images=OURS["ascent_images"],
     )
-    return search.largest_worst_scale(drop, starts=OURS["starts"], **limits)
+    return search.largest_worst_scale(ascent.worst_drop, starts=OURS["starts"], **limits)
 
 
 def other_samples(name: str, data_dir: str, count: int = 6) -> str:
@@ -362,12 +361,13 @@ def other_samples(name: str, data_dir: str, count: int = 6) -> str:
 
 def strength(name: str, landscape: Landscape, alpha: float) -> str:
     """Accuracy lost at one radius, against steps, images and starts."""
-    right = landscape.right()
+    correct = landscape.correct()
     lines = []
     for steps in (1, 2, 5, 10, 20):
         for count in (64, 128, 256):
             options = {"seed": 0, "steps": steps, "images": count, "to_the_end": True}
-            drops = [worst_drop(landscape, right, EVEN_BOX, alpha, start, **options) for start in range(8)]
+            ascent = Ascent(landscape, correct, even_box, **options)
+            drops = [ascent.worst_drop(alpha, start) for start in range(8)]
             worst = [f"{100 * max(drops[:starts]):.1f}" for starts in (1, 2, 4, 8)]
             lines.append(f"| {steps} | {count} | {100 * statistics.mean(drops):.1f} | {' | '.join(worst)} |")
     return f"""Strength of the ascent, {name}: points of accuracy lost in a box of alpha = {alpha:.3g} (ours):
@@ -380,19 +380,19 @@ def strength(name: str, landscape: Landscape, alpha: float) -> str:
 
 def antithetic(landscape: Landscape, sigma: float, pairs: int = 40) -> str:
     """The correlation of what u and -u lose: below zero, pairs would lower the variance."""
-    right = landscape.right()
+    correct = landscape.correct()
     lost = []
     for draw in range(pairs):
         both = []
         for sign in (1, -1):
             stream = generator("antithetic", draw)
-            with landscape.excursion():
+            with landscape.restoring_weights():
                 landscape.move(
                     lambda w, p, sign=sign, stream=stream: (
                         w + sign * sigma * random_like(w, torch.randn, stream)
                     )
                 )
-                both.append((right.double().mean() - landscape.right().double().mean()).item())
+                both.append((correct.double().mean() - landscape.correct().double().mean()).item())
         lost.append(both)
     found = np.corrcoef(np.array(lost).T)[0, 1]
     return (
@@ -408,8 +408,8 @@ def profile(landscape: Landscape) -> str:
         ours(landscape, "pac_bayes_sigma", 0)
     sigma = share(profiler, kinds), share(profiler, ("normal_",))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        right = landscape.right()
-        worst_drop(landscape, right, EVEN_BOX, 1e-5, 0, seed=0, steps=10, images=128)
+        correct = landscape.correct()
+        Ascent(landscape, correct, even_box, seed=0, steps=10, images=128).worst_drop(1e-5, 0)
     alpha = share(profiler, kinds)
     return (
         f"Profile: convolutions take {100 * sigma[0]:.0f} % of a search for sigma (drawing noise "
@@ -543,7 +543,7 @@ def options(data_dir: str) -> str:
                 )
                 landscape = Landscape(network, large, size)
                 everything = torch.arange(len(large))
-                forward = len(large) / clock(landscape.right)
+                forward = len(large) / clock(landscape.correct)
                 gradient = len(large) / clock(lambda at=landscape, index=everything: at.gradient(index))
                 operator = hessian_operator(network, sample, size)
                 v = torch.ones(operator.shape[1])
@@ -672,7 +672,8 @@ def truths() -> str:
 
 
 def truths_of_searches() -> Iterator[tuple[str, str]]:
-    from test_flatness import NOISES, Problem, ascents, noise_drops
+    from flatness_cases import Problem
+    from test_scales import NOISES, ascents, noise_drops
 
     from fusionscope.measures.parameter.search import largest_mean_scale, largest_worst_scale
 

@@ -22,7 +22,8 @@ from fusionscope.alignment.groups import (
 from fusionscope.alignment.move import (
     move,
 )
-from fusionscope.fusion.matching import Pair, match_neurons, permutation_map
+from fusionscope.fusion.pair import Pair, permutation_map
+from fusionscope.fusion.steps import match_neurons
 from fusionscope.images import Images
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise

@@ -34,7 +34,7 @@ REPEATS = 5
 TINY_RUN = """
 import sys
 from pathlib import Path
-sys.path[:0] = ["tests/workflow", "scripts"]
+sys.path[:0] = ["tests/workflow", "tests/support", "scripts"]
 import conftest
 conftest.Workflow.fresh(Path(sys.argv[1]) / "run", conftest.TINY).run()
 """
@@ -49,7 +49,8 @@ def start(script: Path, late: list[str]) -> None:
     block = next(node for node in tree.body if isinstance(node, ast.With))
     lines = [ast.unparse(statement) for statement in block.body]
     del block.body[lines.index("running.start_work()") + 1 :]
-    snakemake = SimpleNamespace(threads=1, log=["start_up.log"])
+    params = SimpleNamespace(entry="fusionscope.report.plots.accuracy:draw")  # what plot.py draws
+    snakemake = SimpleNamespace(threads=1, log=["start_up.log"], params=params)
     sys.path.insert(0, str(script.parent))
     exec(compile(tree, script, "exec"), {"snakemake": snakemake, "__name__": "__main__"})
     imports = time.process_time()

@@ -3,7 +3,7 @@
 
 rule correlate:
     input:
-        measurements_of,
+        STUDY.measurements,
     output:
         "results/{experiment}/correlation_space.csv",
     log:
@@ -18,15 +18,15 @@ rule correlate:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        accuracy_metric=setting("accuracy_metric"),
-        code=code_of("correlate"),
+        accuracy_metric=STUDY.setting("accuracy_metric"),
+        code=STUDY.code("correlate"),
     script:
         "../scripts/correlate.py"
 
 
 rule correlate_pooled:
     input:
-        correlated_measurements,
+        STUDY.correlated_measurements,
     output:
         "results/correlation_space.csv",
     log:
@@ -41,7 +41,7 @@ rule correlate_pooled:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        accuracy_metric={name: EXPERIMENTS[name]["accuracy_metric"] for name in correlated()},
-        code=code_of("correlate_pooled"),
+        accuracy_metric=STUDY.accuracy_metrics(),
+        code=STUDY.code("correlate_pooled"),
     script:
         "../scripts/correlate_pooled.py"

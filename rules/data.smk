@@ -18,9 +18,9 @@ rule prepare_data:
         gpu=0,
         mem_mb=growing(4000),
         runtime=growing(60),
-        data_dir=config["data_dir"],  # where the same pictures lie changes no result: no parameter
+        data_dir=SETTINGS["data_dir"],  # where the same images lie changes no result: no parameter
     params:
-        source=data_source,
-        code=code_of("prepare_data"),
+        source=STUDY.data_source,
+        code=STUDY.code("prepare_data"),
     script:
         "../scripts/prepare_data.py"

@@ -3,8 +3,8 @@
 
 rule fuse:
     input:
-        data=data_file,
-        parents=parents_of,
+        data=STUDY.data_file,
+        parents=STUDY.parent_files,
     output:
         weights="experiments/{experiment}/{experiment}_seed{seed}/{fusion}.pth",
         aligned="experiments/{experiment}/{experiment}_seed{seed}/{fusion}_aligned.pth",
@@ -14,7 +14,7 @@ rule fuse:
     benchmark:
         "logs/benchmarks/fuse/{experiment}_seed{seed}_{fusion}.tsv"
     wildcard_constraints:
-        experiment=fused_here(),
+        experiment=STUDY.fused_pattern(),
     conda:
         "../envs/compute.yaml"
     threads: 1
@@ -22,12 +22,12 @@ rule fuse:
         gpu=fusion_gpu,
         mem_mb=growing(4000),
         runtime=growing(240),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
     params:
-        networks=parent_networks_of,
-        fusion=fusion_of,
-        recipe=finetune_recipe_of,
-        code=code_with_network("fuse"),
+        networks=STUDY.parent_networks,
+        fusion=STUDY.fusion,
+        recipe=STUDY.finetune_recipe,
+        code=STUDY.code("fuse"),
     script:
         "../scripts/fuse.py"

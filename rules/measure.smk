@@ -1,9 +1,9 @@
-# Measures: each model of each seed, one job a space.
+# Measures: of each model of each seed. What takes hours and what takes seconds are different rules.
 
 
 rule measure_input:
     input:
-        data=data_file,
+        data=STUDY.data_file,
         weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
     output:
         "results/{experiment}/seed{seed}/{model}/input_space.csv",
@@ -18,28 +18,27 @@ rule measure_input:
         gpu=GPU,
         mem_mb=growing(4000),
         runtime=growing(120),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
     params:
-        network=network_of,
-        recipe=setting("measurements", "input_space"),
-        code=code_with_network("measure_input"),
+        network=STUDY.network,
+        recipe=STUDY.setting("measurements", "input_space"),
+        code=STUDY.code("measure_input"),
     script:
         "../scripts/measure_input.py"
 
 
-rule measure_parameter:
+rule measure_hessian:
     input:
-        data=data_file,
+        data=STUDY.data_file,
         weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
-        origins=origins_of,
     output:
-        measurements="results/{experiment}/seed{seed}/{model}/parameter_space.csv",
+        measurements="results/{experiment}/seed{seed}/{model}/hessian.csv",
         density="results/{experiment}/seed{seed}/{model}/hessian_spectral_density.csv",
     log:
-        "logs/measure_parameter/{experiment}_seed{seed}_{model}.log",
+        "logs/measure_hessian/{experiment}_seed{seed}_{model}.log",
     benchmark:
-        "logs/benchmarks/measure_parameter/{experiment}_seed{seed}_{model}.tsv"
+        "logs/benchmarks/measure_hessian/{experiment}_seed{seed}_{model}.tsv"
     conda:
         "../envs/compute.yaml"
     threads: 1
@@ -47,24 +46,82 @@ rule measure_parameter:
         gpu=GPU,
         mem_mb=growing(8000),
         runtime=growing(720),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
-        batch_size=batch_size_of,
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
     params:
-        network=network_of,
-        hessian=setting("measurements", "hessian"),
-        flatness=setting("measurements", "flatness"),
-        complexity=setting("measurements", "complexity"),
-        code=code_with_network("measure_parameter"),
+        network=STUDY.network,
+        recipe=STUDY.setting("measurements", "hessian"),
+        code=STUDY.code("measure_hessian"),
     script:
-        "../scripts/measure_parameter.py"
+        "../scripts/measure_hessian.py"
+
+
+rule measure_scales:
+    input:
+        data=STUDY.data_file,
+        weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
+    output:
+        measurements="results/{experiment}/seed{seed}/{model}/scales.csv",
+        search="results/{experiment}/seed{seed}/{model}/scale_search.csv",
+    log:
+        "logs/measure_scales/{experiment}_seed{seed}_{model}.log",
+    benchmark:
+        "logs/benchmarks/measure_scales/{experiment}_seed{seed}_{model}.tsv"
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
+    params:
+        network=STUDY.network,
+        recipe=STUDY.setting("measurements", "flatness"),
+        code=STUDY.code("measure_scales"),
+    script:
+        "../scripts/measure_scales.py"
+
+
+rule measure_complexity:
+    input:
+        data=STUDY.data_file,
+        weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
+        origins=STUDY.origin_files,
+        search=STUDY.scale_files,
+    output:
+        "results/{experiment}/seed{seed}/{model}/complexity.csv",
+    log:
+        "logs/measure_complexity/{experiment}_seed{seed}_{model}.log",
+    benchmark:
+        "logs/benchmarks/measure_complexity/{experiment}_seed{seed}_{model}.tsv"
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=growing(8000),
+        runtime=growing(120),
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
+    params:
+        network=STUDY.network,
+        images=STUDY.setting("measurements", "flatness", "images"),
+        entries=STUDY.complexity_measures,
+        code=STUDY.code("measure_complexity"),
+    script:
+        "../scripts/measure_complexity.py"
 
 
 rule measure_prediction:
     input:
-        data=data_file,
+        data=STUDY.data_file,
         weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
-        parents=ensemble_of,
+        parents=STUDY.ensemble_files,
     output:
         "results/{experiment}/seed{seed}/{model}/prediction_space.csv",
     log:
@@ -78,24 +135,24 @@ rule measure_prediction:
         gpu=GPU,
         mem_mb=growing(4000),
         runtime=growing(60),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
-        batch_size=batch_size_of,
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
     params:
-        network=network_of,
-        parent_networks=ensemble_networks_of,
-        recipe=setting("measurements", "prediction_space"),
-        code=code_with_network("measure_prediction"),
+        network=STUDY.network,
+        parent_networks=STUDY.ensemble_networks,
+        recipe=STUDY.setting("measurements", "prediction_space"),
+        code=STUDY.code("measure_prediction"),
     script:
         "../scripts/measure_prediction.py"
 
 
 rule measure_connectivity:
     input:
-        data=data_file,
+        data=STUDY.data_file,
         weights="experiments/{experiment}/{experiment}_seed{seed}/{model}.pth",
         aligned="experiments/{experiment}/{experiment}_seed{seed}/{model}_aligned.pth",
-        parents=parents_of,
+        parents=STUDY.parent_files,
     output:
         measurements="results/{experiment}/seed{seed}/{model}/connectivity_space.csv",
         path="results/{experiment}/seed{seed}/{model}/connectivity_path.csv",
@@ -105,7 +162,7 @@ rule measure_connectivity:
     benchmark:
         "logs/benchmarks/measure_connectivity/{experiment}_seed{seed}_{model}.tsv"
     wildcard_constraints:
-        model=any_of(FUSIONS),
+        model=STUDY.fusion_pattern(),
     conda:
         "../envs/compute.yaml"
     threads: 1
@@ -113,15 +170,15 @@ rule measure_connectivity:
         gpu=GPU,
         mem_mb=growing(4000),
         runtime=growing(240),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
-        batch_size=batch_size_of,
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
     params:
-        network=network_of,
-        parent_networks=parent_networks_by_name,
-        reference=lambda wildcards: reference_of(wildcards.experiment, wildcards.model),
-        repair_images=repair_images_of,
-        recipe=setting("measurements", "connectivity"),
-        code=code_with_network("measure_connectivity"),
+        network=STUDY.network,
+        parent_networks=STUDY.parent_networks_by_name,
+        reference=STUDY.reference,
+        repair_images=STUDY.repair_images,
+        recipe=STUDY.setting("measurements", "connectivity"),
+        code=STUDY.code("measure_connectivity"),
     script:
         "../scripts/measure_connectivity.py"

@@ -3,7 +3,7 @@
 
 rule collect_measurements:
     input:
-        all_measurements,
+        STUDY.all_measurements,
     output:
         "results/measurements.csv",
     log:
@@ -19,15 +19,15 @@ rule collect_measurements:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        code=code_of("collect_measurements"),
+        code=STUDY.code("collect_measurements"),
     script:
         "../scripts/collect_measurements.py"
 
 
 rule collect_results:
     input:
-        measurements=measurements_of,
-        correlation=correlation_of,
+        measurements=STUDY.measurements,
+        correlation=STUDY.correlation,
     output:
         "results/{experiment}/results.csv",
     log:
@@ -43,15 +43,15 @@ rule collect_results:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        code=code_of("collect_results"),
+        code=STUDY.code("collect_results"),
     script:
         "../scripts/collect_results.py"
 
 
 rule summarise:
     input:
-        data=data_file,
-        measurements=measurements_of,
+        data=STUDY.data_file,
+        measurements=STUDY.measurements,
     output:
         table="results/{experiment}/summary.csv",
         latex="results/{experiment}/tables/summary.tex",
@@ -67,26 +67,27 @@ rule summarise:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        models=lambda wildcards: models_of(wildcards.experiment),
-        code=code_of("summarise"),
+        models=STUDY.models,
+        code=STUDY.code("summarise"),
     script:
         "../scripts/summarise.py"
 
 
-rule plot_learning_curves:
+rule plot:
     input:
-        learning_curves_of,
+        unpack(STUDY.plot_tables),
     output:
         report(
-            "results/{experiment}/plots/learning_curves.png",
+            "results/{experiment}/plots/{plot}.png",
+            caption="report/plot.rst",
             category="{experiment}",
-            labels={"plot": "learning curves of the parents"},
+            labels=STUDY.plot_labels,
         ),
-        "results/{experiment}/plots/learning_curves.pdf",
+        "results/{experiment}/plots/{plot}.pdf",
     log:
-        "logs/plot_learning_curves/{experiment}.log",
+        "logs/plot/{experiment}_{plot}.log",
     benchmark:
-        "logs/benchmarks/plot_learning_curves/{experiment}.tsv"
+        "logs/benchmarks/plot/{experiment}_{plot}.tsv"
     conda:
         "../envs/tables.yaml"
     threads: 1
@@ -95,171 +96,9 @@ rule plot_learning_curves:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        code=code_of("plot_learning_curves"),
+        entry=STUDY.plot_entry,
+        options=STUDY.plot_options,
+        caption=STUDY.plot_caption,
+        code=STUDY.code("plot"),
     script:
-        "../scripts/plot_learning_curves.py"
-
-
-rule plot_accuracy:
-    input:
-        measurements_of,
-    output:
-        report(
-            "results/{experiment}/plots/accuracy.png",
-            category="{experiment}",
-            labels={"plot": "accuracy of parents and children"},
-        ),
-        "results/{experiment}/plots/accuracy.pdf",
-    log:
-        "logs/plot_accuracy/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_accuracy/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        code=code_of("plot_accuracy"),
-    script:
-        "../scripts/plot_accuracy.py"
-
-
-rule plot_metrics_against_accuracy:
-    input:
-        measurements_of,
-    output:
-        report(
-            "results/{experiment}/plots/metrics_against_accuracy.png",
-            category="{experiment}",
-            labels={"plot": "each metric against accuracy"},
-        ),
-        "results/{experiment}/plots/metrics_against_accuracy.pdf",
-    log:
-        "logs/plot_metrics_against_accuracy/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_metrics_against_accuracy/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        accuracy_metric=setting("accuracy_metric"),
-        code=code_of("plot_metrics_against_accuracy"),
-    script:
-        "../scripts/plot_metrics_against_accuracy.py"
-
-
-rule plot_spectral_density:
-    input:
-        densities_of,
-    output:
-        report(
-            "results/{experiment}/plots/spectral_density.png",
-            category="{experiment}",
-            labels={"plot": "spectral density of the Hessian"},
-        ),
-        "results/{experiment}/plots/spectral_density.pdf",
-    log:
-        "logs/plot_spectral_density/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_spectral_density/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        code=code_of("plot_spectral_density"),
-    script:
-        "../scripts/plot_spectral_density.py"
-
-
-rule plot_connectivity:
-    input:
-        paths=connectivity_paths_of,
-        measurements=measurements_of,
-    output:
-        report(
-            "results/{experiment}/plots/connectivity.png",
-            category="{experiment}",
-            labels={"plot": "the line between the parents"},
-        ),
-        "results/{experiment}/plots/connectivity.pdf",
-    log:
-        "logs/plot_connectivity/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_connectivity/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        code=code_of("plot_connectivity"),
-    script:
-        "../scripts/plot_connectivity.py"
-
-
-rule plot_similarity:
-    input:
-        similarities_of,
-    output:
-        report(
-            "results/{experiment}/plots/similarity.png",
-            category="{experiment}",
-            labels={"plot": "similarity of children to their parents"},
-        ),
-        "results/{experiment}/plots/similarity.pdf",
-    log:
-        "logs/plot_similarity/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_similarity/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        code=code_of("plot_similarity"),
-    script:
-        "../scripts/plot_similarity.py"
-
-
-rule plot_correlation:
-    input:
-        "results/{experiment}/correlation_space.csv",
-    output:
-        report(
-            "results/{experiment}/plots/correlation.png",
-            category="{experiment}",
-            labels={"plot": "correlation of metrics with accuracy"},
-        ),
-        "results/{experiment}/plots/correlation.pdf",
-    log:
-        "logs/plot_correlation/{experiment}.log",
-    benchmark:
-        "logs/benchmarks/plot_correlation/{experiment}.tsv"
-    conda:
-        "../envs/tables.yaml"
-    threads: 1
-    resources:
-        gpu=0,
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        accuracy_metric=setting("accuracy_metric"),
-        code=code_of("plot_correlation"),
-    script:
-        "../scripts/plot_correlation.py"
+        "../scripts/plot.py"

@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        data=data_file,
+        data=STUDY.data_file,
     output:
         weights="experiments/{experiment}/{experiment}_seed{seed}/parent_{parent}.pth",
         initial="experiments/{experiment}/{experiment}_seed{seed}/parent_{parent}_initial_weights.pth",
@@ -14,7 +14,7 @@ rule train:
     benchmark:
         "logs/benchmarks/train/{experiment}_seed{seed}_parent_{parent}.tsv"
     wildcard_constraints:
-        experiment=any_of(TRAINED),
+        experiment=STUDY.trained_pattern(),
     conda:
         "../envs/compute.yaml"
     threads: 1
@@ -22,11 +22,11 @@ rule train:
         gpu=GPU,
         mem_mb=growing(4000),
         runtime=growing(720),
-        device=config["device"],
-        gpu_slots=config["gpu_slots"],
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
     params:
-        network=trained_network_of,
-        recipe=setting("training"),
-        code=code_with_network("train"),
+        network=STUDY.trained_network,
+        recipe=STUDY.setting("training"),
+        code=STUDY.code("train"),
     script:
         "../scripts/train.py"

@@ -7,11 +7,11 @@ from machinery import provenance
 from machinery.progress import Progress
 
 RECORD = "results/run.json"
-LOGS = Path(workflow.storage_settings.default_storage_prefix or "", "logs")
+LOGS = Path(workflow.storage_settings.default_storage_prefix or "", as_kept("logs"))
 STARTED = datetime.now(timezone.utc)
 PROGRESS = Progress(LOGS)
 
-if workflow.is_main_process and not workflow.dryrun:
+if MAIN and ALONE and not workflow.dryrun:
     logger.addHandler(PROGRESS)
 
 
@@ -25,9 +25,9 @@ def record_run(state, snakemake_log):
             "started": STARTED.isoformat(timespec="seconds"),
             "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "command": shlex.join(["snakemake", *sys.argv[1:]]),
-            "experiments": list(EXPERIMENTS),
+            "experiments": list(STUDY.experiments),
             "jobs": {"planned": PROGRESS.total, "done": PROGRESS.done},
-            "git": provenance.git_state(workflow.basedir),
+            "git": provenance.git_state(ROOT),
             "python": sys.version.split()[0],
             "packages": provenance.versions(),
             "hardware": provenance.hardware(),

@@ -5,7 +5,8 @@ from machinery import job
 with job.running(snakemake) as running:
     import pandas as pd
 
-    from fusionscope.report.tables import read_tables, results_table, write_table
+    from fusionscope.report.results import results_table
+    from fusionscope.report.tables import read_tables, write_table
 
     running.start_work()
     correlation = pd.read_csv(snakemake.input.correlation[0]) if snakemake.input.correlation else None

@@ -3,7 +3,8 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.report.tables import correlation_table, read_tables, write_table
+    from fusionscope.report.correlations import correlation_table
+    from fusionscope.report.tables import read_tables, write_table
 
     running.start_work()
     measurements = read_tables(snakemake.input)

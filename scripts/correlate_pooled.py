@@ -3,7 +3,9 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.report.tables import ALL_EXPERIMENTS, correlation_table, read_tables, write_table
+    from fusionscope.report.correlations import correlation_table
+    from fusionscope.report.pooled import ALL_EXPERIMENTS
+    from fusionscope.report.tables import read_tables, write_table
 
     running.start_work()
     table = correlation_table(

@@ -3,11 +3,11 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from pathlib import Path
-
     import numpy as np
 
-    from fusionscope.report.tables import read_tables, summary_latex, summary_table, write_table
+    from fusionscope.report.latex import summary_latex
+    from fusionscope.report.summary import summary_table
+    from fusionscope.report.tables import read_tables, write_table, write_text
 
     running.start_work()
     with np.load(snakemake.input.data) as data:
@@ -17,4 +17,4 @@ with job.running(snakemake) as running:
     name = snakemake.wildcards.experiment
     caption = f"{name}: mean and standard deviation over seeds. A star: some values are bounds."
     latex = summary_latex(summary, snakemake.params.models, caption.replace("_", r"\_"), f"tab:{name}")
-    Path(snakemake.output.latex).write_text(latex)
+    write_text(latex, snakemake.output.latex)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fusionscope.measures.names import METRICS
+
 RESULTS = Path(__file__).parents[1] / "results"
 EXPERIMENTS = ("digits_vgg11", "digits_resnet18")
 PARENTS, CHILDREN = ("parent_1", "parent_2"), ("naive_fused", "geometric_fused")
@@ -53,3 +55,9 @@ def test_results_csv_is_complete(experiment):
     # parents: two measures by margins, which are below zero here for children
     # children: the ensemble, connectivity
     assert len(measured) == 3 * (4 * (4 + 18 + 9 + 6) + 2 * 2 + 2 * (1 + 4))
+
+
+def test_the_metrics_that_are_measured_are_those_that_have_an_entry():
+    measurements = pd.read_csv(RESULTS / "measurements.csv")
+    found = measurements[["metric", "space"]].drop_duplicates()
+    assert dict(zip(found.metric, found.space, strict=True)) == {name: m.space for name, m in METRICS.items()}

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from machinery.code_hashes import source_hashes
+from fusionscope.measures.names import METRICS
+from fusionscope.report.plot_table import PLOTS
+from fusionscope.training.data_sets import DATA_SETS
+from machinery.code_hashes import SCRIPTS, closure_hashes, module_files
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DEVELOPMENT = PROJECT["optional-dependencies"]["dev"]
+WORKFLOW, DEVELOPMENT = (PROJECT["optional-dependencies"][extra] for extra in ("workflow", "dev"))
 
 
 def pins(requirements: list[str]) -> dict[str, str]:
@@ -27,8 +30,17 @@ def locked() -> dict[str, str]:
 
 def test_the_lock_holds_every_pin():
     lock = locked()
-    for name, version in pins(PROJECT["dependencies"] + DEVELOPMENT).items():
+    for name, version in pins(WORKFLOW + DEVELOPMENT).items():
         assert lock[name] == version
+
+
+def test_the_workflow_pins_versions_that_the_library_allows():
+    from packaging.requirements import Requirement
+
+    library = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["data"]]
+    pinned = pins(WORKFLOW)
+    for requirement in map(Requirement, library):
+        assert pinned[requirement.name] in requirement.specifier, requirement
 
 
 @pytest.mark.parametrize("name", ["compute", "tables"])
@@ -99,21 +111,23 @@ def test_readme_and_snakefile_name_the_images_that_the_recipes_make():
     build = "apptainer build envs/fusionscope.sif envs/fusionscope.def"
     assert build in APPTAINER
     assert build in README
-    assert 'container: "envs/fusionscope.sif"' in (ROOT / "Snakefile").read_text()
+    assert 'container: os.path.relpath(ROOT / "envs/fusionscope.sif")' in (ROOT / "Snakefile").read_text()
 
 
 PACKAGE_OF = {"curvlinops": "curvlinops-for-pytorch", "ot": "pot", "sklearn": "scikit-learn"}
 
 
 def imported_packages(script: str) -> set[str]:
-    """Our dependencies that a script's import closure names; job.py's torch is for jobs that compute."""
+    """Our dependencies that a script's import closure names, and all plots and data sets for it."""
     packages = set()
-    for module in set(source_hashes(ROOT / f"scripts/{script}.py")) - {"machinery.job"}:
-        path = ROOT / "scripts" / Path(*module.split("."))
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    readers = [data_set.read for data_set in DATA_SETS.values()]
+    entries = {"plot": [plot.draw for plot in PLOTS.values()], "prepare_data": readers}
+    named = [script, *(entry.split(":")[0] for entry in entries.get(script, []))]
+    for module in closure_hashes(named, [SCRIPTS], left_out=()):
+        [(file, _)] = module_files([SCRIPTS], module)[-1:]
         names = re.findall(r"^ *(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
         packages |= {PACKAGE_OF.get(name, name) for name in names}
-    return packages & set(pins(PROJECT["dependencies"] + DEVELOPMENT))
+    return packages & set(pins(WORKFLOW + DEVELOPMENT))
 
 
 def test_conda_files_hold_all_that_the_scripts_import():
@@ -127,15 +141,12 @@ def test_conda_files_hold_all_that_the_scripts_import():
 
 def test_the_readme_tells_what_each_dependency_is_for():
     table = README.split("## Dependencies")[1]
-    for name in pins(PROJECT["dependencies"]):
+    for name in pins(WORKFLOW):
         assert name in table
 
 
 def test_the_readme_defines_every_metric_that_is_measured():
-    from fusionscope.report.plots import METRIC_NAMES
-    from fusionscope.report.tables import BOUNDED_METRICS
-
-    for metric in (*METRIC_NAMES, *BOUNDED_METRICS):
+    for metric in METRICS:
         assert f"`{metric}`" in README, metric
 
 

@@ -18,7 +18,7 @@ CROP_PADDING = 4  # pixels on each side, the CIFAR convention
 
 @dataclass(frozen=True)
 class Images:
-    """n labelled pictures; pixels stay uint8 until a batch is asked for."""
+    """n labelled images; pixels stay uint8 until a batch is asked for."""
 
     pixels: Tensor  # (n, 1 or 3, height, width), uint8
     labels: Tensor  # (n,), int64
@@ -65,7 +65,7 @@ class Images:
 def load_images(path: str | Path, split: str, size: int | None = None) -> Images:
     """The `split` (train, validation or test) of a file of the arrays that `preparation.prepare` gives.
 
-    Batches are resized to `size` pixels on each side; without it pictures stay as they are.
+    Batches are resized to `size` pixels on each side; without it images stay as they are.
     """
     with np.load(path, allow_pickle=False) as file:
         if f"{split}_pixels" not in file:
@@ -83,7 +83,7 @@ def load_images(path: str | Path, split: str, size: int | None = None) -> Images
 
 
 def num_classes(path: str | Path) -> int:
-    """The number of classes of a prepared file, without reading its pictures."""
+    """The number of classes of a prepared file, without reading its images."""
     with np.load(path, allow_pickle=False) as file:
         return int(file["num_classes"])
 
@@ -107,4 +107,9 @@ def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
     return cropped.permute(0, 3, 1, 2).contiguous()  # advanced indices come first: (n, h, w, c)
 
 
-AUGMENTATIONS = {"none": lambda batch, generator: batch, "flip_and_crop": flip_and_crop}
+def leave_as_they_are(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """No augmentation; nothing is drawn."""
+    return batch
+
+
+AUGMENTATIONS = {"none": leave_as_they_are, "flip_and_crop": flip_and_crop}

@@ -1,10 +1,11 @@
 """A measured number with what is known about it, and the tidy CSV files that hold them."""
 
 import csv
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from fusionscope.files import whole_file
 
 COLUMNS = ("experiment", "seed", "model", "space", "metric", "value", "std_error", "censored")
 
@@ -47,10 +48,7 @@ def tidy_rows(
 
 def write_rows(path: str | Path, columns: Iterable[str], rows: Iterable[Mapping[str, object]]) -> None:
     """A CSV file, written whole or not at all; floats keep all their digits."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", newline="") as file:
+    with whole_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)

@@ -1,6 +1,5 @@
 """State dicts: on disk, written whole or not at all and checked before anybody uses them; their mean."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
+from fusionscope.files import whole_file
 
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
 
@@ -18,14 +18,9 @@ def save_weights(weights: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def save_whole(content: object, path: str | Path) -> None:
-    """Write to a temporary file beside `path`, then rename: nobody ever sees half a file."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Whatever torch can save, written whole or not at all."""
+    with whole_file(path) as partial, open(partial, "wb") as file:
+        torch.save(content, file)  # to a file: by a path, its name would be in the bytes
 
 
 def load_weights(path: str | Path, network: nn.Module) -> Weights:
@@ -34,9 +29,9 @@ def load_weights(path: str | Path, network: nn.Module) -> Weights:
     Raises InputError naming the file and the first parameter that is missing, unknown, of another
     shape or type, or not finite. `network` is not touched.
     """
-    weights = read_file(path)
+    weights = state_dict(read_file(path), path)
     check_weights(weights, network.state_dict(), path)
-    return dict(weights)
+    return weights
 
 
 def save_several(models: Mapping[str, Mapping[str, Tensor]], path: str | Path) -> None:
@@ -50,7 +45,7 @@ def save_several(models: Mapping[str, Mapping[str, Tensor]], path: str | Path) -
 def load_several(path: str | Path, network: nn.Module) -> dict[str, Weights]:
     """What `save_several` wrote, each checked as in `load_weights`."""
     models: dict[str, Weights] = {}
-    for key, tensor in read_file(path).items():
+    for key, tensor in state_dict(read_file(path), path).items():
         model, name = key.split("/")
         models.setdefault(model, {})[name] = tensor
     for model, weights in models.items():
@@ -69,10 +64,15 @@ def read_file(path: str | Path) -> object:
         ) from error
 
 
-def check_weights(weights: object, expected: Mapping[str, Tensor], source: str | Path) -> None:
-    """Raise InputError unless `weights` has the names, shapes and kinds of `expected`, all finite."""
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+def state_dict(content: object, source: str | Path) -> Weights:
+    """What a file holds, if it is tensors by name. Raises InputError if not."""
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{source}: is not a state dict (tensors by name); save network.state_dict()")
+    return dict(content)
+
+
+def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raise InputError unless `weights` has the names, shapes and kinds of `expected`, all finite."""
     hint = "are 'model_type', 'width' and 'dataset' right in config.yaml?"
     for name in expected:
         if name not in weights:
@@ -111,7 +111,7 @@ def combine(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
         tensors = [part[name] for part in weights]
         if not most.is_floating_point():
             mean = sum(share * tensor.double() for share, tensor in zip(shares, tensors, strict=True))
-            child[name] = mean.round().to(most.dtype)
+            child[name] = torch.as_tensor(mean).round().to(most.dtype)
         elif tuple(shares) == (0.5, 0.5):
             child[name] = (tensors[0] + tensors[1]) / 2
         else:

@@ -39,8 +39,9 @@ class LastEpoch:
             content = read_file(self.path)  # tensors and plain values: nothing is unpickled
         except InputError:
             return None  # damaged, by a full disk perhaps: as good as none
-        mine = isinstance(content, Mapping) and content.get("identity") == self.identity
-        return content["state"] if mine else None
+        if not isinstance(content, Mapping) or content.get("identity") != self.identity:
+            return None
+        return content["state"]
 
     def write(self, state: dict) -> None:
         """Keep `state`, whole or not at all: a kill while it is written leaves the epoch before."""

@@ -5,11 +5,13 @@ from pathlib import Path
 import torch
 
 from fusionscope.errors import InputError
+from machinery import numerics
 from machinery.checkpoint import LastEpoch, identity_of
 from machinery.gpus import lock_folder, named_gpus, wait_for_lease
+from machinery.job import Job
 
 
-def device(job):
+def device(job: Job) -> str:
     """The GPU if this job was given one and there is one, else the CPU."""
     resources = job.snakemake.resources
     chosen = "cpu"
@@ -18,17 +20,14 @@ def device(job):
         if torch.cuda.is_available():
             torch.cuda.set_device(index)
             chosen = f"cuda:{index}"
-            # the same numbers in every run, at full precision
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            numerics.make_gpu_deterministic()
         elif resources.device == "cuda":
             raise InputError("config: device: 'cuda' was asked for and PyTorch finds no GPU; set auto or cpu")
     job.log.info("computing on %s with %d thread(s)", chosen, torch.get_num_threads())
     return chosen
 
 
-def lease_gpu(job):
+def lease_gpu(job: Job) -> int:
     """Wait for a GPU, if one can be seen, and keep it until the process ends; its place among them."""
     # not is_available(): CUDA starts only once it is known on which GPU
     gpus = named_gpus(torch.cuda.device_count() or None)
@@ -45,7 +44,7 @@ def lease_gpu(job):
     return job.lease.index
 
 
-def batch_size(job):
+def batch_size(job: Job) -> int:
     """Images evaluated at once: half as many as in an attempt that ran out of a GPU's memory."""
     job.images_at_once = job.snakemake.resources.batch_size
     if job.out_of_memory.exists():
@@ -55,7 +54,7 @@ def batch_size(job):
     return job.images_at_once
 
 
-def last_epoch(job, path):
+def last_epoch(job: Job, path: str | Path) -> LastEpoch:
     """Where a training keeps its last epoch: beside `path`, its outcome, and known by its settings."""
     snakemake, path = job.snakemake, Path(path)
     settings = (sorted(snakemake.wildcards.items()), sorted(snakemake.params.items()))

@@ -2,41 +2,43 @@
 
 import gc
 import logging
-import os
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from machinery import run_lock
+from machinery import numerics, run_lock
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+if TYPE_CHECKING:
+    from machinery.gpus import Lease
 
 
 class Job:
     """A running job: its log, and whether somebody watches."""
 
-    def __init__(self, snakemake):
+    def __init__(self, snakemake: Any) -> None:
         self.snakemake = snakemake
         self.log = logging.getLogger("fusionscope")
         self.watched = sys.stderr.isatty()
         self.started = time.perf_counter()
-        self.images_at_once = None  # where memory can run out: see compute.py
+        self.images_at_once: int | None = None  # where memory can run out: see compute.py
+        self.lease: Lease | None = None  # of a GPU: held until the process ends
         self.out_of_memory = Path(f"{snakemake.log[0]}.out_of_memory")  # from one attempt to the next
 
-    def start_work(self):
-        """Imports are done: what follows is the job's own work."""
+    def start_work(self) -> None:
+        """Say that imports are done: what follows is the job's own work."""
         # what imports made stays until the end: never to be looked through for garbage again
         gc.freeze()
         gc.enable()
         self.log.info("imports took %.1f s", time.perf_counter() - self.started)
         self.started = time.perf_counter()
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(self.snakemake.threads)
+        numerics.limit_threads(self.snakemake.threads)
 
-    def tell_out_of_memory(self, error):
+    def tell_out_of_memory(self, error: Exception) -> None:
         """Say so, and leave a note for the next attempt."""
         advice = "the next attempt goes the same way; a GPU with more memory, or fewer gpu_slots, may help"
         if self.images_at_once is not None:
@@ -46,13 +48,11 @@ class Job:
 
 
 @contextmanager
-def running(snakemake):
+def running(snakemake: Any) -> Iterator[Job]:
     """Run a script's work: log file, declared threads, and user's mistakes without a traceback."""
-    for variable in THREAD_VARIABLES:  # before any numerical library is imported
-        os.environ[variable] = str(snakemake.threads)
+    numerics.set_environment(snakemake.threads)
     run_lock.share()
     gc.disable()  # while importing, a fifth of whose time it would take: nothing becomes garbage
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what CUDA needs for deterministic products
     logging.basicConfig(
         filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
     )

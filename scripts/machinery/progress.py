@@ -6,6 +6,8 @@ same events that logger plugins get, whenever jobs start.
 
 import logging
 import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
@@ -19,7 +21,7 @@ MINUTE, HOUR = 60, 3600
 class Progress(logging.Handler):
     """Follows the jobs of a run, and logs the line. Under `logs` lies what jobs took in earlier runs."""
 
-    def __init__(self, logs, clock=time.monotonic):
+    def __init__(self, logs: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.logs = logs
         self.clock = clock
@@ -29,7 +31,7 @@ class Progress(logging.Handler):
         self.took: dict[str, list[float]] = {}  # seconds of the jobs that are done, by rule
         self.at_once = 1  # the most jobs that ran side by side
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
             self.planned = {rule: count for rule, count in record.stats.items() if rule != "total"}
@@ -75,7 +77,7 @@ class Progress(logging.Handler):
         return (left - sum(spent)) / self.at_once
 
 
-def mean(values) -> float:
+def mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values)
 

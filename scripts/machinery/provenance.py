@@ -18,6 +18,7 @@ from pathlib import Path
 # What pyproject.toml pins for the workflow itself (tested).
 PACKAGES = (
     "snakemake",
+    "pydantic",
     "torch",
     "torchvision",
     "numpy",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 STATE = Path(".snakemake")
 ELSEWHERE = b"jobs on other machines"
-held = []  # open files: their locks end with the process
+held: list[int] = []  # open files: their locks end with the process
 
 
-def start_run(local):
+def start_run(local: bool) -> None:
     """Say that a run lives, and whether all its jobs run on this machine."""
     if not any((STATE / "locks").glob("*")):  # that of an earlier run goes on being its own
         descriptor = open_lock_file()
@@ -26,7 +26,7 @@ def start_run(local):
     share()
 
 
-def share():
+def share() -> None:
     """Say that this process lives. Where the file system knows no such locks, nothing is said."""
     descriptor = open_lock_file()
     try:
@@ -37,7 +37,7 @@ def share():
         held.append(descriptor)
 
 
-def clear_after_the_dead():
+def remove_stale_lock() -> None:
     """Remove Snakemake's lock on this folder if nothing of the run that made it is alive."""
     descriptor = open_lock_file()
     try:
@@ -50,6 +50,6 @@ def clear_after_the_dead():
         os.close(descriptor)
 
 
-def open_lock_file():
+def open_lock_file() -> int:
     STATE.mkdir(exist_ok=True)
     return os.open(STATE / "fusionscope.lock", os.O_RDWR | os.O_CREAT, 0o666)

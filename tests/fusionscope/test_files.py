@@ -17,11 +17,16 @@ def test_a_file_appears_when_the_block_ends_and_not_before(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "numbers.csv"
     path.write_text("old\n")
-    with pytest.raises(OSError, match="full"), whole_file(path) as partial:
-        partial.write_text("ne")
-        raise OSError("disk full")
+    with pytest.raises(OSError, match="full"):
+        write_until_the_disk_is_full(path)
     assert path.read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_until_the_disk_is_full(path):
+    with whole_file(path) as partial:
+        partial.write_text("ne")
+        raise OSError("disk full")
 
 
 def test_the_temporary_file_keeps_the_suffix_that_writers_go_by(tmp_path):

@@ -49,7 +49,7 @@ def test_batches_cover_all_images_in_order(count, batch_size, sizes):
     assert torch.equal(torch.cat([batch for batch, _ in batches]), images.normalised())
 
 
-def test_take_keeps_pictures_and_labels_together_in_the_order_asked_for():
+def test_take_keeps_images_and_labels_together_in_the_order_asked_for():
     taken = numbered(6).take(torch.tensor([4, 0, 4]))
     assert taken.labels.tolist() == taken.pixels[:, 0, 0, 0].tolist() == [4, 0, 4]
     assert len(taken) == 3
@@ -77,7 +77,7 @@ def test_sampling_reaches_every_image():
 
 
 def mirrored_and_shifted(image: np.ndarray, flip: bool, down: int, right: int) -> np.ndarray:
-    """A window of the picture's size in the picture with four zeros on each side."""
+    """A window of the image's size in the image with four zeros on each side."""
     channels, height, width = image.shape
     result = np.zeros_like(image)
     for c, row, column in np.ndindex(channels, height, width):
@@ -112,7 +112,7 @@ def test_flips_and_shifts_are_all_equally_likely():
     batch = torch.zeros(count, 1, 16, 16)
     batch[:, 0, 8, 6] = 1  # mirrored: column 9
     found = flip_and_crop(batch, generator(0))
-    assert found.sum().item() == count  # the middle never leaves the picture
+    assert found.sum().item() == count  # the middle never leaves the image
     rows, columns = found.nonzero()[:, 2], found.nonzero()[:, 3]
     by_row = torch.bincount(rows - 4, minlength=9)
     assert len(by_row) == 9
@@ -160,7 +160,7 @@ def test_moving_to_a_device_keeps_everything():
 
 
 @pytest.mark.parametrize("size", [3, 7, 12])
-def test_pictures_are_resized_as_pillow_does_it(size):
+def test_images_are_resized_as_pillow_does_it(size):
     """Pillow's bilinear filter antialiases too; in its mode F it computes in float32 as we do."""
     from PIL import Image
 
@@ -169,21 +169,21 @@ def test_pictures_are_resized_as_pillow_does_it(size):
     found = replace(images, size=size).normalised()
     assert found.shape == (2, 3, size, size)
     for i, c in np.ndindex(2, 3):
-        picture = Image.fromarray(plain[i, c].numpy(), mode="F")
-        expected = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        image = Image.fromarray(plain[i, c].numpy(), mode="F")
+        expected = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
         np.testing.assert_allclose(found[i, c].numpy(), expected, rtol=0, atol=1e-5)
 
 
-def test_a_size_that_pictures_have_already_changes_no_bit():
+def test_a_size_that_images_have_already_changes_no_bit():
     images = cases.labelled([0, 1, 1], size=8)
     assert torch.equal(replace(images, size=8).normalised(), images.normalised())
 
 
-def test_grey_pictures_are_resized_in_every_batch_and_after_sampling():
+def test_grey_images_are_resized_in_every_batch_and_after_sampling():
     images = replace(numbered(5), size=6)
     shapes = [tuple(batch.shape) for batch, _ in images.sample(4, generator(0)).to("cpu").batches(3)]
     assert shapes == [(3, 3, 6, 6), (1, 3, 6, 6)]
-    # a picture of one colour stays it
+    # an image of one colour stays it
     torch.testing.assert_close(images.normalised()[:, :, :2, :2], numbered(5).normalised())
 
 

@@ -214,7 +214,7 @@ def test_a_new_file_takes_the_name_at_once(tmp_path):
 
 
 def test_a_save_after_a_killed_one_succeeds(network, tmp_path):
-    (tmp_path / ".w.pth.partial").write_bytes(b"left behind by a killed job")
+    (tmp_path / ".w.partial.pth").write_bytes(b"left behind by a killed job")
     save_weights(network.state_dict(), tmp_path / "w.pth")
     load_weights(tmp_path / "w.pth", network)
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]

@@ -19,7 +19,7 @@ ROUNDING = coverage.ROUNDING
 
 
 def prepared(make, seed: int = 1, shape: tuple[int, ...] = (3, 8, 8)) -> nn.Module:
-    """A network in float64 with random values everywhere, for small pictures."""
+    """A network in float64 with random values everywhere, for small images."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # .double() would part what shares memory
     with torch.random.fork_rng(devices=[]):
@@ -32,7 +32,7 @@ def prepared(make, seed: int = 1, shape: tuple[int, ...] = (3, 8, 8)) -> nn.Modu
 
 
 def change_when_permuted(network: nn.Module, alignment: Alignment | None = None, seed: int = 2) -> float:
-    """Of the output on three pictures, relative to its size, over two rounds of random permutations."""
+    """Of the output on three images, relative to its size, over two rounds of random permutations."""
     random = torch.Generator().manual_seed(seed)
     images = torch.randn(3, *network.input_shape, dtype=torch.float64, generator=random)
     groups = alignment_groups(network) if alignment is None else alignment

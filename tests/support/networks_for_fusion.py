@@ -19,7 +19,7 @@ from fusionscope.alignment.groups import (
 from fusionscope.alignment.move import (
     move,
 )
-from fusionscope.fusion.matching import permutation_map
+from fusionscope.fusion.pair import Pair, permutation_map
 from fusionscope.images import Images
 from fusionscope.networks.build import build
 from fusionscope.weights import Weights
@@ -176,3 +176,23 @@ def permuted(network: nn.Module, weights: Weights, seed: int) -> tuple[Weights, 
     groups = alignment_groups(network)
     orders = [torch.randperm(group.size, generator=random) for group in groups.groups]
     return move(weights, groups, groups, [permutation_map(order) for order in orders], like=weights), orders
+
+
+def pair_of(name: str) -> Pair:
+    """Two unrelated parents."""
+    network = network_of(name)
+    return Pair(network, network, weights_of(name, 1), weights_of(name, 2))
+
+
+def drawn(network: nn.Module, seed: int) -> Weights:
+    """Standard normal weights in float64."""
+    random = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(tensor.shape, dtype=torch.float64, generator=random)
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def rows(seed: int, n: int, d: int = 7) -> Tensor:
+    """(n, d) standard normal numbers in float64."""
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

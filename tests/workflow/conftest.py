@@ -10,62 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
+from studies import ROOT, TINY, tiny_settings
 
-ROOT = Path(__file__).parents[2]
 RECORDER = Path(__file__).parent / "recorder"
 CODE = ("Snakefile", "config.yaml", "rules", "scripts", "schemas", "envs", "profiles")
-
-TINY = {
-    "run": ["tiny"],
-    "experiments": {
-        "tiny": {
-            "dataset": "digits",
-            "model_type": "VGG11_NOBIAS",
-            "width": 0.0625,
-            "seeds": 2,
-            "training": "tiny",
-            "measurements": "tiny",
-        }
-    },
-    "training": {
-        "tiny": {
-            "epochs": 1,
-            "batch_size": 64,
-            "learning_rate": 0.05,
-            "momentum": 0.9,
-            "weight_decay": 0.0,
-            "clip_norm": 1.0,
-            "schedule": {"kind": "constant"},
-            "augmentation": "none",
-        }
-    },
-    "measurements": {
-        "tiny": {
-            "batch_size": 64,
-            "input_space": {"images": 4, "starts": 1, "power_iterations": 2},
-            "hessian": {
-                "images": 8,
-                "lanczos_steps": 4,
-                "density_starts": 1,
-                "eigenvalue_tolerance": 0.5,
-                "trace_draws": 2,
-            },
-            "flatness": {
-                "images": 16,
-                "draws": 2,
-                "images_per_draw": 8,
-                "starts": 2,
-                "ascent_steps": 1,
-                "ascent_images": 8,
-                "tolerance": 2.0,
-                "scale_range": [1.0e-4, 10.0],
-            },
-            "complexity": ["parameter_norm", "path_norm", "gradient_norm"],
-            "prediction_space": {"calibration_bins": 5},
-            "connectivity": {"images": 32, "points": 3, "similarity_images": 16},
-        }
-    },
-}
 
 
 class Workflow:
@@ -173,4 +121,4 @@ def finished(finished_run, tmp_path) -> Workflow:
 @pytest.fixture
 def fresh(tmp_path) -> Workflow:
     """The workflow before its first run."""
-    return Workflow.fresh(tmp_path / "workflow", yaml.safe_load(yaml.safe_dump(TINY)))
+    return Workflow.fresh(tmp_path / "workflow", tiny_settings())

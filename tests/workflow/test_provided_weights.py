@@ -25,7 +25,7 @@ def provided(finished):
 def test_provided_weights_are_never_trained_nor_made_again(provided):
     planned = provided.planned()
     assert "train" not in planned
-    assert "plot_learning_curves" not in planned
+    assert planned["plot"] == 6  # all but the learning curves
     assert planned["fuse"] == 1  # naive_fused alone: geometric_fused was brought along
     assert planned["measure_prediction"] == 4
 
@@ -55,8 +55,8 @@ def test_initial_weights_that_are_brought_give_the_init_measures(provided):
     for parent in ("parent_1", "parent_2"):
         name = f"{parent}_initial_weights.pth"
         (target / name).write_bytes((source / name).read_bytes())
-    provided.run("results/mine/seed1/parent_1/parameter_space.csv")
-    measured = pd.read_csv(provided.folder / "results/mine/seed1/parent_1/parameter_space.csv")
+    provided.run("results/mine/seed1/parent_1/complexity.csv")
+    measured = pd.read_csv(provided.folder / "results/mine/seed1/parent_1/complexity.csv")
     assert measured.metric.str.endswith("_init").sum() == 4
 
 

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from .conftest import ROOT, Workflow
+from .conftest import Workflow
 
 MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
+OF_ALL_MODELS = ("input", "hessian", "scales", "complexity", "prediction")  # parts that are measured
+PLOTS = 7
 
 
 def table(workflow: Workflow, path: str) -> pd.DataFrame:
@@ -28,8 +30,8 @@ def test_every_file_of_the_contract_is_there(finished_run):
         for model in (*MODELS, "parent_1_initial_weights", "parent_2_initial_weights"):
             assert (weights / f"{model}.pth").is_file()
         for model in MODELS:
-            for space in ("input", "parameter", "prediction"):
-                assert (folder / f"results/tiny/seed{seed}/{model}/{space}_space.csv").is_file()
+            for file in ("input_space", "hessian", "scales", "complexity", "prediction_space"):
+                assert (folder / f"results/tiny/seed{seed}/{model}/{file}.csv").is_file()
     plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
     names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
     names += ("connectivity", "similarity")
@@ -99,7 +101,7 @@ def test_parents_differ_in_initial_weights_and_between_seeds(finished_run):
 
 def test_jobs_use_the_threads_they_declare(finished_run):
     logs = [path.read_text() for path in (finished_run.folder / "logs").rglob("measure_*/*.log")]
-    assert len(logs) == 24 + 4
+    assert len(logs) == 8 * len(OF_ALL_MODELS) + 4
     assert all("computing on" in log and "with 1 thread(s)" in log for log in logs)
 
 
@@ -114,9 +116,8 @@ def test_run_json_tells_what_ran_with_what_and_what_it_took(finished_run):
     assert record["packages"]["torch"] == torch.__version__.split("+")[0]
     assert (finished_run.folder / record["snakemake_log"][0]).is_file()
     once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise"}
-    once |= {path.stem for path in (ROOT / "scripts").glob("plot_*.py")}
-    expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4}
-    expected |= {f"measure_{space}": 8 for space in ("input", "parameter", "prediction")}
+    expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4, "plot": PLOTS}
+    expected |= {f"measure_{part}": 8 for part in OF_ALL_MODELS}
     assert {rule: times["jobs"] for rule, times in record["rules"].items()} == expected
     jobs = sum(expected.values()) + 1  # and `all`
     assert record["jobs"] == {"planned": jobs, "done": jobs}
@@ -182,6 +183,7 @@ def test_another_seed_changes_no_number_of_the_others(finished_run, finished):
     finished.run()
     before, after = finished_run.csv_files(), finished.csv_files()
     kept = [path for path in before if "/seed" in path]
-    assert len(kept) == 2 * (4 * 4 + 2 * 3)  # children have three files more
+    # per model five parts, the density and the search; children have three files more
+    assert len(kept) == 2 * (4 * 7 + 2 * 3)
     assert all(before[path] == after[path] for path in kept)
     assert any("/seed5/" in path for path in after)

@@ -22,6 +22,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from fusionscope.report.plot_table import PLOTS
+
 from .conftest import ROOT, TINY, Workflow
 
 SCRIPTS = Path(os.environ.get("FUSIONSCOPE_SLURM_SCRIPTS", ROOT.parent / "shared" / "slurm"))
@@ -356,9 +358,9 @@ def test_the_profile_says_again_what_the_default_one_says():
 def test_every_rule_is_in_a_group_or_alone_on_purpose(fresh):
     """Snakemake says nothing of a group for a rule that is not there."""
     rules = set(fresh.snakemake("--list-rules").stdout.split())
-    alone = {"train", "fuse", "measure_parameter", "correlate_pooled"}
+    alone = {"train", "fuse", "measure_hessian", "measure_scales", "measure_complexity", "correlate_pooled"}
     local = {"all", "prepare_data", "collect_measurements", "collect_results"}
     groups = profile("slurm")["groups"]
     assert set(groups) == rules - alone - local
-    joined = list(groups.values())
+    joined = [group for rule, group in groups.items() for _ in (PLOTS if rule == "plot" else [rule])]
     assert profile("slurm")["group-components"] == {group: joined.count(group) for group in joined}

@@ -5,41 +5,32 @@ import shutil
 
 import pytest
 
+from fusionscope.report.plot_table import PLOTS as PLOT_TABLE
+
 from .conftest import CODE, ROOT
 
 SEEDS, PARENTS, CHILDREN = 2, 2, 2
-PLOTS = {
-    "plot_learning_curves",
-    "plot_accuracy",
-    "plot_metrics_against_accuracy",
-    "plot_spectral_density",
-    "plot_connectivity",
-    "plot_similarity",
-    "plot_correlation",
-}
-TABLES = {"correlate", "collect_results", "collect_measurements", "summarise"}
-FROM_MEASUREMENTS = TABLES | {
-    "plot_accuracy",
-    "plot_metrics_against_accuracy",
-    "plot_connectivity",  # which shows the ensemble of the parents
-    "plot_correlation",
-}
-FROM_CHILDREN = FROM_MEASUREMENTS | {"plot_spectral_density", "plot_similarity"}
-CHILD_SPACES = ["input", "parameter", "prediction", "connectivity"]
+TABLES = ("correlate", "collect_results", "collect_measurements", "summarise")
+OF_MODELS = ("input", "hessian", "scales", "complexity", "prediction")
+OF_CHILDREN = (*OF_MODELS, "connectivity")
 
 
-def once(rules):
-    return dict.fromkeys(rules, 1)
+def measured(parts, models: int) -> dict[str, int]:
+    return {f"measure_{part}": SEEDS * models for part in parts}
 
 
-def measured(spaces, models):
-    return {f"measure_{space}": SEEDS * models for space in spaces}
+def results(plots: int) -> dict[str, int]:
+    """All tables, and so many plots."""
+    return dict.fromkeys(TABLES, 1) | {"plot": plots}
 
 
-MEASURES = measured(["input", "parameter", "prediction"], PARENTS + CHILDREN) | measured(
-    ["connectivity"], CHILDREN
-)
-ALL_BUT_DATA = {"train": SEEDS * PARENTS, "fuse": SEEDS * CHILDREN} | MEASURES | once(TABLES | PLOTS)
+PLOTS = 7
+FROM_MEASUREMENTS = results(4)  # accuracy, connectivity (it shows the ensemble), metrics, correlation
+
+FROM_CONNECTIVITY = results(5)  # and the similarity
+FROM_CHILDREN = results(6)  # all but the learning curves
+MEASURES = measured(OF_MODELS, PARENTS + CHILDREN) | measured(["connectivity"], CHILDREN)
+ALL_BUT_DATA = {"train": SEEDS * PARENTS, "fuse": SEEDS * CHILDREN} | MEASURES | results(PLOTS)
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -67,51 +58,90 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
-    finished.append("scripts/fusionscope/report/plots.py", "AN_EDIT = 1\n")
-    assert finished.planned() == once(PLOTS)
+    finished.append("scripts/fusionscope/report/style.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {"plot": PLOTS}
 
 
-def test_a_new_tolerance_of_sigma_measures_one_space_again(finished):
+def test_one_plot_s_own_style_redraws_one_plot(finished):
+    finished.append("scripts/fusionscope/report/plots/accuracy.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {"plot": 1}
+
+
+def test_edited_statistics_make_what_shows_correlations_again(finished):
+    finished.append("scripts/fusionscope/statistics/correlation.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {"correlate": 1, "collect_results": 1, "plot": 1}
+
+
+@pytest.mark.parametrize("module", ["twelve", "complexity"])
+def test_an_edited_formula_takes_seconds_and_neither_hessians_nor_searches(finished, module):
+    finished.append(f"scripts/fusionscope/measures/parameter/{module}.py", "AN_EDIT = 1\n")
+    assert finished.planned() == measured(["complexity"], PARENTS + CHILDREN) | FROM_MEASUREMENTS
+
+
+def test_a_further_metric_takes_seconds_one_s_own_too(finished):
+    (finished.folder / "my_norms.py").write_text("def largest(subject): ...\n")
+    finished.settings["measurements"]["tiny"]["complexity"].append("my_norms:largest")
+    expected = measured(["complexity"], PARENTS + CHILDREN) | FROM_MEASUREMENTS
+    assert finished.planned() == expected
+
+
+def test_a_further_plot_of_one_s_own_is_one_job(finished):
+    (finished.folder / "my_plots.py").write_text("def view(measurements): ...\n")
+    finished.tiny["plots"] = [*PLOT_TABLE, "my_plots:view"]
+    assert finished.planned() == {"plot": 1}
+
+
+def test_repair_s_choice_of_layers_reruns_nothing_where_nothing_is_repaired(finished):
+    finished.append("scripts/fusionscope/networks/biases.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {}
+
+
+def test_another_network_s_and_another_method_s_code_reruns_nothing(finished):
+    for path in ("networks/resnet", "fusion/weight_matching", "training/torchvision_sets"):
+        finished.append(f"scripts/fusionscope/{path}.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {}
+
+
+def test_a_new_tolerance_of_sigma_searches_again_and_leaves_the_hessian(finished):
     finished.settings["measurements"]["tiny"]["flatness"]["tolerance"] = 1.5
-    expected = measured(["parameter"], PARENTS + CHILDREN)
-    assert finished.planned() == expected | once(FROM_MEASUREMENTS | {"plot_spectral_density"})
+    expected = measured(["scales", "complexity"], PARENTS + CHILDREN)
+    assert finished.planned() == expected | FROM_MEASUREMENTS
 
 
 def test_a_new_seed_trains_two_networks(finished):
     finished.tiny["seeds"] = 3
-    each = {"train": 2, "fuse": 2, "measure_input": 4, "measure_parameter": 4, "measure_prediction": 4}
-    each |= {"measure_connectivity": 2}
-    assert finished.planned() == each | once(TABLES | PLOTS)
+    each = {"train": 2, "fuse": 2, "measure_connectivity": 2}
+    each |= {f"measure_{part}": 4 for part in OF_MODELS}
+    assert finished.planned() == each | results(PLOTS)
 
 
 def test_a_new_fusion_makes_and_measures_one_child_a_seed(finished):
     finished.settings["fusions"] = {"another": {"method": "average"}}
     finished.tiny["fusions"] = ["naive_fused", "geometric_fused", "another"]
-    each = {"fuse": SEEDS} | measured(CHILD_SPACES, 1)
-    assert finished.planned() == each | once(FROM_CHILDREN)
+    each = {"fuse": SEEDS} | measured(OF_CHILDREN, 1)
+    assert finished.planned() == each | FROM_CHILDREN
 
 
 def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
     finished.append("scripts/fusionscope/fusion/fuse.py", "AN_EDIT = 1\n")
-    expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
-    assert finished.planned() == expected | once(FROM_CHILDREN)
+    expected = {"fuse": SEEDS * CHILDREN} | measured(OF_CHILDREN, CHILDREN)
+    assert finished.planned() == expected | FROM_CHILDREN
 
 
-def test_edited_matching_code_fuses_again_and_measures_no_parent(finished):
-    finished.append("scripts/fusionscope/fusion/matching.py", "AN_EDIT = 1\n")
-    expected = {"fuse": SEEDS * CHILDREN} | measured(CHILD_SPACES, CHILDREN)
-    assert finished.planned() == expected | once(FROM_CHILDREN)
+def test_edited_code_of_a_method_fuses_its_children_again_and_measures_no_parent(finished):
+    finished.append("scripts/fusionscope/fusion/optimal_transport.py", "AN_EDIT = 1\n")
+    assert finished.planned() == {"fuse": SEEDS} | measured(OF_CHILDREN, 1) | FROM_CHILDREN
 
 
 def test_another_number_of_points_between_parents_measures_one_space_of_the_children_again(finished):
     finished.settings["measurements"]["tiny"]["connectivity"]["points"] = 5
     expected = measured(["connectivity"], CHILDREN)
-    assert finished.planned() == expected | once(FROM_MEASUREMENTS | {"plot_similarity"})
+    assert finished.planned() == expected | FROM_CONNECTIVITY
 
 
 def test_edited_code_of_one_space_measures_that_space_again(finished):
     finished.append("scripts/fusionscope/measures/input/lipschitz.py", "AN_EDIT = 1\n")
-    assert finished.planned() == measured(["input"], PARENTS + CHILDREN) | once(FROM_MEASUREMENTS)
+    assert finished.planned() == measured(["input"], PARENTS + CHILDREN) | FROM_MEASUREMENTS
 
 
 def test_edited_network_code_retrains_everything(finished):
@@ -130,20 +160,20 @@ def test_two_settings_that_swap_their_values_are_noticed(finished):
     recipe["draws"] = 3
     finished.run("--touch")  # the state is now that of draws 3, starts 2
     recipe["draws"], recipe["starts"] = recipe["starts"], recipe["draws"]
-    assert "measure_parameter" in finished.planned()
+    assert "measure_scales" in finished.planned()
 
 
-@pytest.mark.parametrize("module", ["machinery/gpus", "machinery/checkpoint", "machinery/run_lock"])
-def test_code_that_decides_where_and_when_reruns_nothing(finished, module):
-    finished.append(f"scripts/{module}.py", "AN_EDIT = 1\n")
+@pytest.mark.parametrize("module", ["gpus", "checkpoint", "run_lock", "job", "compute"])
+def test_machinery_that_cannot_change_a_number_reruns_nothing(finished, module):
+    finished.append(f"scripts/machinery/{module}.py", "AN_EDIT = 1\n")
     assert finished.planned() == {}
 
 
 def test_the_solver_of_one_fusion_makes_and_measures_one_child_a_seed(finished):
     fusion = {"method": "optimal_transport", "align_by": "weights", "solver": "sinkhorn", "reg": 0.05}
     finished.settings["fusions"] = {"geometric_fused": fusion}
-    expected = {"fuse": SEEDS} | measured(CHILD_SPACES, 1)
-    assert finished.planned() == expected | once(FROM_CHILDREN)
+    expected = {"fuse": SEEDS} | measured(OF_CHILDREN, 1)
+    assert finished.planned() == expected | FROM_CHILDREN
 
 
 @pytest.mark.parametrize("text", ["# only a comment\n", "\n\n"])
@@ -175,4 +205,4 @@ def test_numbers_written_otherwise_rerun_nothing(finished):
 
 def test_deleted_results_are_made_again_without_retraining(finished):
     shutil.rmtree(finished.folder / "results")
-    assert finished.planned() == MEASURES | once(TABLES | PLOTS)
+    assert finished.planned() == MEASURES | results(PLOTS)

@@ -62,8 +62,8 @@ def test_provided_weights_are_found_in_the_storage(finished_run, elsewhere):
         shutil.copy(source / name, target / name)
     shutil.copy(source / "naive_fused.pth", target / "naive_fused.pth")
     assert elsewhere.planned()["fuse"] == 1  # naive_fused was brought
-    elsewhere.run("results/mine/seed1/parent_1/parameter_space.csv")
-    measured = pd.read_csv(elsewhere.bucket / "results/mine/seed1/parent_1/parameter_space.csv")
+    elsewhere.run("results/mine/seed1/parent_1/complexity.csv")
+    measured = pd.read_csv(elsewhere.bucket / "results/mine/seed1/parent_1/complexity.csv")
     assert measured.metric.str.endswith("_init").sum() == 4  # by the initial weights
 
 

@@ -6,55 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from fusionscope.alignment.groups import Site
-from fusionscope.graph.trace import trace
+from fusionscope.alignment.groups import ActivationAxis
+from fusionscope.graph.trace import trace_network
 from fusionscope.images import Images
+from fusionscope.moments import JointMoments
 from fusionscope.weights import set_weights
-
-
-class Moments:
-    """Means, variances and covariance of two sets of neurons over examples that come in batches.
-
-    Of x (n, k) and y (m, k), whose columns belong together, in float64. The first batch's means are
-    taken off all batches: sums of squares about a point near the mean lose no digits.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, x: Tensor, y: Tensor) -> None:
-        if self.count == 0:
-            self.origin_x, self.origin_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-            self.sum_x, self.squares_x = x.new_zeros(len(x)), x.new_zeros(len(x))
-            self.sum_y, self.squares_y = y.new_zeros(len(y)), y.new_zeros(len(y))
-            self.products = x.new_zeros(len(x), len(y))
-        self.count += x.shape[1]
-        x, y = x - self.origin_x, y - self.origin_y
-        self.sum_x += x.sum(1)
-        self.sum_y += y.sum(1)
-        self.squares_x += x.square().sum(1)
-        self.squares_y += y.square().sum(1)
-        self.products += x @ y.T
-
-    @property
-    def mean_x(self) -> Tensor:  # (n,)
-        return self.origin_x.squeeze(1) + self.sum_x / self.count
-
-    @property
-    def mean_y(self) -> Tensor:  # (m,)
-        return self.origin_y.squeeze(1) + self.sum_y / self.count
-
-    @property
-    def var_x(self) -> Tensor:  # (n,)
-        return (self.squares_x / self.count - (self.sum_x / self.count).square()).clamp(min=0)
-
-    @property
-    def var_y(self) -> Tensor:  # (m,)
-        return (self.squares_y / self.count - (self.sum_y / self.count).square()).clamp(min=0)
-
-    @property
-    def covariance(self) -> Tensor:  # (n, m)
-        return self.products / self.count - torch.outer(self.sum_x, self.sum_y) / self.count**2
 
 
 class Recorder(fx.Interpreter):
@@ -80,29 +36,29 @@ def record(traced: fx.GraphModule, batch: Tensor, nodes: Collection[str]) -> dic
     return recorder.kept
 
 
-def neurons(activation: Tensor, site: Site) -> Tensor:
-    """(n, examples) float64: each neuron of `site` at all images and all its places."""
-    along = activation.movedim(site.axis, 0)[site.positions.to(activation.device)]
-    return along.flatten(1).double()
+def neurons(activation: Tensor, along: ActivationAxis) -> Tensor:
+    """(n, examples) float64: each neuron that lies `along` an axis, at all images and all its places."""
+    rows = activation.movedim(along.axis, 0)[along.positions.to(activation.device)]
+    return rows.flatten(1).double()
 
 
 def traced_with(network: nn.Module, weights: Mapping[str, Tensor]) -> fx.GraphModule:
     """A traced copy of `network` with `weights`, in eval mode."""
-    traced = trace(copy.deepcopy(network).eval())
+    traced = trace_network(copy.deepcopy(network).eval())
     set_weights(traced, weights)
     return traced
 
 
-def moments(
+def joint_moments(
     one: fx.GraphModule,
     other: fx.GraphModule,
-    sites: Sequence[tuple[Site, Site]],
+    axes: Sequence[tuple[ActivationAxis, ActivationAxis]],
     images: Images,
     batch_size: int,
-) -> list[Moments]:
-    """For each pair of sites the joint moments of the neurons of two networks that see the same images."""
-    found = [Moments() for _ in sites]
-    for number, x, y in answers(one, other, sites, images, batch_size):
+) -> list[JointMoments]:
+    """For each pair of `axes` the joint moments of the neurons of two networks that see the same images."""
+    found = [JointMoments() for _ in axes]
+    for number, x, y in answers(one, other, axes, images, batch_size):
         found[number].add(x, y)
     return found
 
@@ -110,17 +66,17 @@ def moments(
 def answers(
     one: fx.GraphModule,
     other: fx.GraphModule,
-    sites: Sequence[tuple[Site, Site]],
+    axes: Sequence[tuple[ActivationAxis, ActivationAxis]],
     images: Images,
     batch_size: int,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Number of a pair of sites, x (n, k) and y (m, k): batch by batch what two networks' neurons answer."""
+    """Number of a pair of `axes`, x (n, k) and y (m, k): batch by batch what two networks' neurons answer."""
     for batch, _ in images.batches(batch_size):
-        kept_one = record(one, batch.to(dtype_of(one)), {site.node for site, _ in sites})
-        kept_other = record(other, batch.to(dtype_of(other)), {site.node for _, site in sites})
-        for number, (site_one, site_other) in enumerate(sites):
-            x = neurons(kept_one[site_one.node], site_one)
-            yield number, x, neurons(kept_other[site_other.node], site_other)
+        kept_one = record(one, batch.to(dtype_of(one)), {axis.node for axis, _ in axes})
+        kept_other = record(other, batch.to(dtype_of(other)), {axis.node for _, axis in axes})
+        for number, (axis_one, axis_other) in enumerate(axes):
+            x = neurons(kept_one[axis_one.node], axis_one)
+            yield number, x, neurons(kept_other[axis_other.node], axis_other)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

@@ -6,23 +6,34 @@ is one group, whoever writes to it. Network inputs and class outputs never move.
 `fusion` read this description and know nothing else about architectures (the idea of a table of
 parameter axes is that of Ainsworth et al. 2023, arXiv 2209.04836; here it is derived, not typed).
 
-What `labels` finds is put in order here: neurons that are used alike at every place where they are
-used make a group; all others are frozen, with the reason.
+What the package `labels` finds is put in order here: neurons that are used alike at every place where
+they are used make a group; all others are frozen, with the reason.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from fusionscope.alignment.labels import CLASS_OUTPUT, OTHER, READER, WRITER, Labelling, Use, label
+from fusionscope.alignment.labels.labeller import label
+from fusionscope.alignment.labels.records import (
+    CLASS_OUTPUT,
+    OTHER,
+    READER,
+    WRITER,
+    AxisUse,
+    Labelling,
+    ParameterUse,
+    WeightUse,
+)
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import input_shape, operation, trace
+from fusionscope.graph.operations import is_batch_norm
+from fusionscope.graph.trace import first_line, input_shape, operation, trace_network
 
 SEVERAL_IMAGES = 2  # of one image could not be seen what is mixed across a batch
 SAME_FUNCTION = 1e-3  # within this, in whatever precision
@@ -32,7 +43,7 @@ AMBIGUOUS = "two of its places cannot be told apart"
 
 
 @dataclass(frozen=True)
-class Member:
+class ParameterAxis:
     """An axis of a parameter along which a group's neurons lie."""
 
     parameter: str  # its name in the state dict
@@ -43,7 +54,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Site:
+class ActivationAxis:
     """An axis of an activation along which a group's neurons lie."""
 
     node: str  # of the traced graph
@@ -57,14 +68,16 @@ class Group:
 
     name: str  # the first layer that writes to it, e.g. features.0 or layer2.0.conv2
     size: int
-    writers: tuple[Member, ...]  # weights whose rows make the neurons, in the order of the forward pass
-    readers: tuple[Member, ...]  # weights whose columns read them
-    others: tuple[Member, ...]  # biases, norms, scales
-    written: tuple[Site, ...]  # where writers put them, after a batch norm that follows directly
-    read: tuple[Site, ...]  # what readers see
+    writers: tuple[
+        ParameterAxis, ...
+    ]  # weights whose rows make the neurons, in the order of the forward pass
+    readers: tuple[ParameterAxis, ...]  # weights whose columns read them
+    others: tuple[ParameterAxis, ...]  # biases, norms, scales
+    written: tuple[ActivationAxis, ...]  # where writers put them, after a batch norm that follows directly
+    read: tuple[ActivationAxis, ...]  # what readers see
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[ParameterAxis, ...]:
         return self.writers + self.others + self.readers
 
 
@@ -93,7 +106,7 @@ class Alignment:
         )
 
     @cached_property
-    def axes(self) -> dict[str, dict[tuple[int, int], list[tuple[int, Member]]]]:
+    def axes(self) -> dict[str, dict[tuple[int, int], list[tuple[int, ParameterAxis]]]]:
         """For each parameter and each of its (axis, blocks): the groups along it, by their number."""
         found: dict = defaultdict(lambda: defaultdict(list))
         for number, group in enumerate(self.groups):
@@ -105,14 +118,14 @@ class Alignment:
 def alignment_groups(network: nn.Module) -> Alignment:
     """The groups of `network` (in eval mode) that may move, and what cannot, found by following its neurons.
 
-    Raises InputError where torch.fx cannot trace the network, or not all that it does: such a one can be
-    fused by averaging only.
+    Raises InputError where torch.fx cannot trace the network, or not all that it does: it can be fused by
+    averaging only.
     """
     try:
-        traced = trace(network)
+        traced = trace_network(network)
     except Exception as error:  # torch.fx raises half a dozen kinds
         raise InputError(
-            f"torch.fx cannot trace this network ({str(error).splitlines()[0]}): "
+            f"torch.fx cannot trace this network ({first_line(error)}): "
             "fuse this architecture with method 'average'"
         ) from error
     found = follow(network, traced)
@@ -142,11 +155,12 @@ def follow(network: nn.Module, traced: fx.GraphModule) -> Labelling:
 
 def is_close(output: object, expected: object) -> bool:
     """Whether two outputs of networks, tensors as a rule, are the same within SAME_FUNCTION."""
-    tolerances = {"rtol": SAME_FUNCTION, "atol": SAME_FUNCTION, "equal_nan": True}
+    rtol = atol = SAME_FUNCTION
     if isinstance(output, Tensor) and isinstance(expected, Tensor):
-        return output.shape == expected.shape and torch.allclose(output, expected, **tolerances)
-    try:
-        torch.testing.assert_close(output, expected, **tolerances)  # imports for half a second
+        same_shape = output.shape == expected.shape
+        return same_shape and torch.allclose(output, expected, rtol, atol, equal_nan=True)
+    try:  # this imports for half a second
+        torch.testing.assert_close(output, expected, rtol=rtol, atol=atol, equal_nan=True)
     except AssertionError:
         return False
     return True
@@ -179,7 +193,7 @@ def smallest_tied(pairs: np.ndarray, count: int) -> np.ndarray:
             return first
 
 
-def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[int, str]:
+def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[AxisUse]) -> dict[int, str]:
     """The classes that cannot move for themselves: tied to an anchor, or ambiguous at some use."""
     reasons: dict[int, str] = {}
     for number, reason in enumerate(found.anchors, start=1):
@@ -187,19 +201,19 @@ def why_frozen(found: Labelling, of: np.ndarray, uses: Sequence[Use]) -> dict[in
             reasons[of[-number]] = reason
         reasons.setdefault(of[-number], reason)  # of several the first
     for use in uses:
-        pairs, counts = np.unique(np.stack([use.neurons, use.keys]), axis=1, return_counts=True)
+        pairs, counts = np.unique(np.stack([use.neurons, use.place_ids]), axis=1, return_counts=True)
         for neuron in pairs[0, counts > 1]:
             reasons.setdefault(neuron, AMBIGUOUS)
     return reasons
 
 
-def signatures(uses: Sequence[Use], reasons: Mapping[int, str]) -> dict[tuple, list[int]]:
+def signatures(uses: Sequence[AxisUse], reasons: Mapping[int, str]) -> dict[tuple, list[int]]:
     """How neurons are used -> the movable neurons that are used so, both in order of appearance."""
     how: dict[int, list] = defaultdict(list)
     for number, use in enumerate(uses):
-        for neuron, key in sorted(zip(use.neurons.tolist(), use.keys.tolist(), strict=True)):
+        for neuron, place_id in sorted(zip(use.neurons.tolist(), use.place_ids.tolist(), strict=True)):
             if neuron not in reasons:
-                how[neuron].append((number, key))
+                how[neuron].append((number, place_id))
     alike: dict[tuple, list[int]] = defaultdict(list)
     for neuron in sorted(how):
         alike[tuple(how[neuron])].append(neuron)
@@ -207,14 +221,14 @@ def signatures(uses: Sequence[Use], reasons: Mapping[int, str]) -> dict[tuple, l
 
 
 def make_groups(
-    alike: Mapping[tuple, Sequence[int]], uses: Sequence[Use], norm_after: Mapping[str, str]
+    alike: Mapping[tuple, Sequence[int]], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> list[Group]:
     several = [(signature, neurons) for signature, neurons in alike.items() if len(neurons) > 1]
-    names = Counter()
+    names: Counter[str] = Counter()
     groups = []
     for signature, neurons in several:
         mine = [uses[number] for number in dict.fromkeys(number for number, _ in signature)]
-        writer = next((use for use in mine if use.role == WRITER), None)
+        writer = next((use for use in mine if writes(use)), None)
         if writer is None:
             continue  # a parameter's own neurons that no layer writes
         name = layer_of(writer.parameter)
@@ -227,24 +241,25 @@ def make_groups(
 
 
 def make_group(
-    name: str, part: int, neurons: Sequence[int], uses: Sequence[Use], norm_after: Mapping[str, str]
+    name: str, part: int, neurons: Sequence[int], uses: Sequence[AxisUse], norm_after: Mapping[str, str]
 ) -> Group:
     """The group of `neurons`, which all have the same `uses`; `part` counts groups of one layer."""
-    members: dict[str, dict[tuple, Member]] = defaultdict(dict)
-    written, read = {}, {}
+    members: dict[str, dict[tuple[str, int], ParameterAxis]] = defaultdict(dict)
+    written: dict[str, ActivationAxis] = {}
+    read: dict[str, ActivationAxis] = {}
     for use in uses:
         positions = places_of(neurons, use)
-        if use.parameter is not None:
+        if isinstance(use, ParameterUse):
             # a layer that is called twice has two uses of one axis
             members[use.role].setdefault(
                 (use.parameter, use.axis),
-                Member(use.parameter, use.axis, positions, use.blocks, use.role == READER),
+                ParameterAxis(use.parameter, use.axis, positions, use.blocks, use.role == READER),
             )
-        if use.role == WRITER:
+        if isinstance(use, WeightUse) and use.role == WRITER:
             node = norm_after[use.node]
-            written.setdefault(node, Site(node, use.dim, positions))
-        elif use.role == READER:
-            read.setdefault(use.node, Site(use.node, use.dim, positions))
+            written.setdefault(node, ActivationAxis(node, use.dim, positions))
+        elif isinstance(use, WeightUse):
+            read.setdefault(use.node, ActivationAxis(use.node, use.dim, positions))
     parts = {role: tuple(found.values()) for role, found in members.items()}
     return Group(
         name=f"{name}/{part}",
@@ -257,9 +272,14 @@ def make_group(
     )
 
 
-def places_of(neurons: Sequence[int], use: Use) -> Tensor:
-    """(n, s): where each neuron lies along the axis of `use`, in the order of the keys."""
-    order = np.lexsort((use.keys, use.neurons))
+def writes(use: AxisUse) -> TypeGuard[WeightUse]:
+    """Whether it is the axis of a weight along which a layer makes its neurons."""
+    return isinstance(use, WeightUse) and use.role == WRITER
+
+
+def places_of(neurons: Sequence[int], use: AxisUse) -> Tensor:
+    """(n, s): where each neuron lies along the axis of `use`, in the order of its places."""
+    order = np.lexsort((use.place_ids, use.neurons))
     start = np.searchsorted(use.neurons[order], neurons)
     count = int((use.neurons == neurons[0]).sum())
     return torch.from_numpy(order[start[:, None] + np.arange(count)])
@@ -268,24 +288,25 @@ def places_of(neurons: Sequence[int], use: Use) -> Tensor:
 def following_norm(node: fx.Node, traced: fx.GraphModule) -> str:
     """The batch norm that alone reads `node`, else the node itself."""
     users = list(node.users)
-    if len(users) == 1 and isinstance(operation(users[0], traced), _BatchNorm):
+    if len(users) == 1 and is_batch_norm(operation(users[0], traced)):
         return users[0].name
     return node.name
 
 
 def frozen_layers(
-    uses: Sequence[Use],
+    uses: Sequence[AxisUse],
     groups: Sequence[Group],
     reasons: Mapping[int, str],
     parameters: Mapping[str, Tensor],
 ) -> tuple[tuple[Frozen, ...], int]:
     """Layers with channels in no group, and the number of channels of all hidden layers."""
-    moving = defaultdict(set)
+    moving: dict[str, set[int]] = defaultdict(set)
     for group in groups:
         for member in group.writers:
             moving[member.parameter].update(member.positions.flatten().tolist())
-    writers = {use.parameter: use for use in uses if use.role == WRITER}
-    frozen, total = [], 0
+    writers = {use.parameter: use for use in uses if writes(use)}
+    frozen: list[Frozen] = []
+    total = 0
     for use in writers.values():
         why = Counter(
             reasons.get(neuron, ALONE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionscope.alignment.groups import Alignment, Member
+from fusionscope.alignment.groups import Alignment, ParameterAxis
 from fusionscope.errors import InputError
 from fusionscope.weights import Weights
 
@@ -15,31 +15,32 @@ EXACT = 1e-9  # rounding of masses such as 1 / n
 
 @dataclass(frozen=True)
 class Map:
-    """How the neurons of one group go from A to B.
+    """How the neurons of one group go from A to B: two matrices whose rows are neurons of A, columns of B.
 
-    `outgoing` (n, m) moves what makes or scales a neuron, That^T W: its columns add to one. `incoming`
-    (n, m) moves what reads it, W That. The two are one matrix, but for soft maps of which the mass that
-    a neuron sends is to be kept: then the rows of `incoming` add to one.
+    `writer_map` (n, m) moves what makes or scales a neuron, T^T W: its columns add to one. `reader_map`
+    (n, m) moves what reads it, W T. They are one matrix, except for soft maps that keep the mass that a
+    neuron sends: the rows of `reader_map` add to one there.
     """
 
-    outgoing: Tensor
-    incoming: Tensor
+    writer_map: Tensor
+    reader_map: Tensor
     permutation: Tensor | None  # (m,): the neuron of A that goes to j, where there is just one each
 
 
-def make_map(coupling: Tensor, soft_map: str = "columns") -> Map:
+def make_map(coupling: Tensor, reader_normalisation: str = "column") -> Map:
     """The map of a `coupling` (n, m) of any total mass.
 
-    `soft_map`: what a coupling that is no permutation does to the reading side. 'columns': the same as
-    to the writing side (Singh & Jaggi 2020). 'mass': each neuron's outgoing weights are shared out among
-    those it went to, so that copies of a neuron together do what the one did.
+    `reader_normalisation`: what adds to one on the reading side where the coupling is no permutation.
+    'column': its columns, as on the writing side (Singh & Jaggi 2020). 'row': its rows, so that each
+    neuron's outgoing weights are shared out among those it went to, and copies of a neuron together do
+    what the one did.
     """
-    outgoing = coupling / coupling.sum(0, keepdim=True)
-    incoming = coupling / coupling.sum(1, keepdim=True) if soft_map == "mass" else outgoing
-    ones = outgoing > 0.5
+    writer_map = coupling / coupling.sum(0, keepdim=True)
+    reader_map = coupling / coupling.sum(1, keepdim=True) if reader_normalisation == "row" else writer_map
+    ones = writer_map > 0.5
     one_each = ones.sum(0).eq(1).all() and ones.sum(1).eq(1).all()
-    is_permutation = one_each and (outgoing - ones.to(outgoing)).abs().max() < EXACT
-    return Map(outgoing, incoming, ones.int().argmax(0) if is_permutation else None)
+    is_permutation = one_each and (writer_map - ones.to(writer_map)).abs().max() < EXACT
+    return Map(writer_map, reader_map, ones.int().argmax(0) if is_permutation else None)
 
 
 def move(
@@ -78,29 +79,30 @@ def move_parameter(
 def move_axis(
     tensor: Tensor,
     axis: int,
-    sources: Sequence[tuple[int, Member]],
-    targets: Sequence[tuple[int, Member]],
+    sources: Sequence[tuple[int, ParameterAxis]],
+    targets: Sequence[tuple[int, ParameterAxis]],
     maps: Sequence[Map | None],
     length: int,
 ) -> Tensor:
     """All groups along one axis at once: from `sources` to `targets` on an axis of `length`."""
     mine = [maps[number] for number, _ in sources]
-    if length == tensor.shape[axis] and all(map_ and map_.permutation is not None for map_ in mine):
+    orders = [map_.permutation for map_ in mine if map_ is not None and map_.permutation is not None]
+    if length == tensor.shape[axis] and len(orders) == len(mine):
         order = torch.arange(length)
-        for map_, (_, source), (_, target) in zip(mine, sources, targets, strict=True):
-            order[target.positions.flatten()] = source.positions[map_.permutation].flatten()
+        for permutation, (_, source), (_, target) in zip(orders, sources, targets, strict=True):
+            order[target.positions.flatten()] = source.positions[permutation].flatten()
         return tensor.index_select(axis, order.to(tensor.device))
     rows = tensor.movedim(axis, 0)
     moved = rows.new_zeros(length, *rows.shape[1:])
     moved[fixed_positions(targets, length)] = rows[fixed_positions(sources, len(rows))]
     for map_, (_, source), (_, target) in zip(mine, sources, targets, strict=True):
         if map_ is not None:
-            matrix = (map_.incoming if source.reads else map_.outgoing).to(rows)
+            matrix = (map_.reader_map if source.reads else map_.writer_map).to(rows)
             moved[target.positions] = torch.tensordot(matrix, rows[source.positions], dims=([0], [0]))
     return moved.movedim(0, axis)
 
 
-def fixed_positions(members: Sequence[tuple[int, Member]], length: int) -> Tensor:
+def fixed_positions(members: Sequence[tuple[int, ParameterAxis]], length: int) -> Tensor:
     """Where an axis of `length` has neurons of no group."""
     fixed = torch.ones(length, dtype=torch.bool)
     for _, member in members:
@@ -122,7 +124,7 @@ def forget_blocks(tensor: Tensor, blocks: int) -> Tensor:
     return tensor.unflatten(1, (blocks, -1)).transpose(0, 1).flatten(0, 1)
 
 
-def rows_of(tensor: Tensor, member: Member) -> Tensor:
+def rows_of(tensor: Tensor, member: ParameterAxis) -> Tensor:
     """(n, d): what a parameter holds for each neuron of a group, all its places in one row."""
     seen = see_blocks(tensor, member.blocks)
     return seen.movedim(member.axis, 0)[member.positions.to(tensor.device)].flatten(1)

@@ -98,7 +98,8 @@ class OptimalTransportOptions(AlignmentOptions):
     activations: Literal["pre", "post"] | None = Field(
         default=None,
         validate_default=True,
-        description="with align_by activations: after (post, default) or before the activation function (pre)",
+        description="with align_by activations, where they are read: post (default) or pre the activation "
+        "function",
     )
     reader_normalisation: Literal["column", "row"] = Field(
         default="column",

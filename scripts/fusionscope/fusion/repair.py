@@ -1,7 +1,7 @@
 """REPAIR: give the channels of a fused network the mean and the spread that they had in its parents.
 
 Averaged weights of different networks make pre-activations of less variance than either parent's, less
-with every layer, until the child answers the same to every image. The cure needs pictures, no labels
+with every layer, until the child answers the same to every image. The cure needs images, no labels
 and no gradient (Jordan et al. 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation
 Repair", arXiv 2211.08403). Where batch norm follows, new running statistics are all there is to do;
 elsewhere a scale and a shift per channel, folded into the layer's weight and bias.
@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.errors import InputError
 from fusionscope.images import Images
+from fusionscope.moments import ChannelMoments
 from fusionscope.networks.biases import give_biases, renormalised_layers
 from fusionscope.weights import Weights, combine, set_weights
 
@@ -34,7 +35,7 @@ FLAT = 1e-4
 
 
 @torch.no_grad()
-def channel_statistics(network: nn.Module, weights: Weights, images: Images, batch_size: int) -> Goal:
+def output_statistics(network: nn.Module, weights: Weights, images: Images, batch_size: int) -> Goal:
     """What each renormalised layer puts out at `weights`, in eval mode: per channel, over all images.
 
     Means and standard deviations (c,) in float64 over all `images` and positions, on the device of
@@ -52,12 +53,12 @@ def channel_statistics(network: nn.Module, weights: Weights, images: Images, bat
             )
         return {}
     network = at(weights, network)
-    pools = {name: Pool() for name in layers}
-    for name, pool in pools.items():
-        network.get_submodule(name).register_forward_hook(partial(observe, pool))
+    moments = {name: ChannelMoments() for name in layers}
+    for name, of_layer in moments.items():
+        network.get_submodule(name).register_forward_hook(partial(observe, of_layer))
     for batch in inputs_of(network, images, batch_size):
         network(batch)
-    return {name: (pool.mean, pool.std) for name, pool in pools.items()}
+    return {name: (of_layer.mean, of_layer.std) for name, of_layer in moments.items()}
 
 
 def blend(goals: Sequence[Goal], shares: Sequence[float]) -> Goal:
@@ -69,8 +70,8 @@ def blend(goals: Sequence[Goal], shares: Sequence[float]) -> Goal:
     parts = list(zip(shares, goals, strict=True))
     return {
         name: (
-            sum(share * goal[name][0] for share, goal in parts),
-            sum(share * goal[name][1] for share, goal in parts),
+            torch.as_tensor(sum(share * goal[name][0] for share, goal in parts)),
+            torch.as_tensor(sum(share * goal[name][1] for share, goal in parts)),
         )
         for name in goals[0]
     }
@@ -88,7 +89,7 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     A channel that is next to constant in the child (see FLAT) is moved to the goal's mean, not scaled.
 
     Exact: in eval mode the result meets the goal on `images`, and its batch norms see what their
-    statistics say. It does not depend on the batches but for rounding. (The paper's code makes one pass
+    statistics say. It does not depend on the batches, except for rounding. (The paper's code makes one pass
     in which each batch is normalised by itself. Depth adds up what that leaves out: two batches of 256
     images rather than one of 512 move the logits of an untrained MobileNetV2 by a fifth of their spread.)
     The price: one pass if one batch holds all images, else a pass, as far as there, for about each batch
@@ -104,12 +105,12 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     if goal:
         give_biases(network)  # before there are hooks: this traces the network
     batches = math.ceil(len(images) / batch_size)
-    sites = {name: Site(name, batches) for name in (*batch_norms(network), *goal)}
+    statistics = {name: LayerStatistics(name, batches) for name in (*batch_norms(network), *goal)}
     for name in batch_norms(network):
-        network.get_submodule(name).register_forward_pre_hook(partial(reset_statistics, sites[name]))
+        network.get_submodule(name).register_forward_pre_hook(partial(reset_statistics, statistics[name]))
     for name, (mean, std) in goal.items():
-        network.get_submodule(name).register_forward_hook(partial(renormalise, sites[name], mean, std))
-    correct_in_order(network, list(sites.values()), images, batch_size)
+        network.get_submodule(name).register_forward_hook(partial(renormalise, statistics[name], mean, std))
+    correct_in_order(network, list(statistics.values()), images, batch_size)
     return dict(network.state_dict())
 
 
@@ -126,112 +127,90 @@ def repaired_mean(
 
 
 def goals_of(network: nn.Module, parents: Sequence[Weights], images: Images) -> list[Goal]:
-    """What each parent puts out, by `channel_statistics`: the same for all shares."""
-    return [channel_statistics(network, parent, images, BATCH) for parent in parents]
+    """What each parent puts out, by `output_statistics`: the same for all shares."""
+    return [output_statistics(network, parent, images, BATCH) for parent in parents]
 
 
-def correct_in_order(network: nn.Module, sites: Sequence[Site], images: Images, batch_size: int) -> None:
-    """Pass after pass over `images`, until each of the `sites` that the network uses is corrected.
+def correct_in_order(
+    network: nn.Module, statistics: Sequence[LayerStatistics], images: Images, batch_size: int
+) -> None:
+    """Pass after pass over `images`, until each layer with `statistics` that the network uses is corrected.
 
-    A batch ends at the first site that waits for others; the one that makes the statistics there complete
+    A batch ends at the first layer that waits for others; the one that makes the statistics there complete
     goes on. In the next pass, the others come to where it ended before it comes there again.
     """
     ended = True
     while ended:
         ended = False
         for number, batch in enumerate(inputs_of(network, images, batch_size)):
-            for site in sites:
-                site.batch = number
+            for each in statistics:
+                each.batch = number
             try:
                 network(batch)
             except Incomplete:
                 ended = True
 
 
-class Site:
-    """A place in the network where statistics are taken, and used once they are complete."""
+class LayerStatistics:
+    """What is known of the values at one layer, to be used once all batches have come by."""
 
     def __init__(self, name: str, batches: int) -> None:
         self.name, self.batches = name, batches
         self.batch = 0  # number of the one that is under way
         self.seen: set[int] = set()
-        self.pool = Pool()
+        self.moments = ChannelMoments()
 
     @property
     def done(self) -> bool:
         return len(self.seen) == self.batches
 
-    def complete(self, x: Tensor, axis: int) -> Pool:
+    def complete(self, x: Tensor, axis: int) -> ChannelMoments:
         """The statistics of all batches, the last being `x`; raises Incomplete if there are more to come."""
         if self.batch in self.seen:
             raise InputError(
                 f"{self.name}: not all batches come through this layer; repair with all images in one batch"
             )
         self.seen.add(self.batch)
-        self.pool.add(*moments(x, axis))
+        self.moments.add(x, axis)
         if not self.done:
             raise Incomplete
-        return self.pool
+        return self.moments
 
 
 class Incomplete(Exception):
-    """Ends a forward pass at a site that has not seen all batches yet."""
-
-
-class Pool:
-    """Mean and variance per channel over any number of batches, in float64.
-
-    Pairwise update of the mean and of the sum of squared deviations (Chan, Golub & LeVeque 1979,
-    "Updating formulae and a pairwise algorithm for computing sample variances", equation 2.1).
-    """
-
-    def __init__(self) -> None:
-        self.count = 0  # images x positions
-        self.mean: Tensor | float = 0.0  # (c,)
-        self.squares: Tensor | float = 0.0  # (c,), sum of squared deviations from the mean
-
-    def add(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Take in a batch of `count` values per channel with `mean` and `var` (c,)."""
-        total = self.count + count
-        step = mean - self.mean
-        self.mean = self.mean + step * (count / total)
-        self.squares = self.squares + count * var + step**2 * (self.count * count / total)
-        self.count = total
-
-    @property
-    def var(self) -> Tensor:
-        return self.squares / self.count
-
-    @property
-    def std(self) -> Tensor:
-        return self.var.sqrt()
+    """Ends a forward pass at a layer that has not seen all batches yet."""
 
 
 # Hooks; `functools.partial` binds what comes before the module
 
 
-def observe(pool: Pool, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    """Forward hook: what the layer puts out goes to the pool."""
-    pool.add(*moments(output, channel_axis(layer)))
+def observe(moments: ChannelMoments, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Forward hook: takes in what the layer puts out."""
+    moments.add(output, channel_axis(layer))
 
 
-def reset_statistics(site: Site, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+def reset_statistics(statistics: LayerStatistics, norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
     """Forward pre-hook: the batch norm takes on the statistics of what arrives."""
-    if not site.done:
-        pool = site.complete(inputs[0], axis=1)
-        norm.running_mean.copy_(pool.mean)
-        norm.running_var.copy_(pool.var)
+    if not statistics.done:
+        moments = statistics.complete(inputs[0], axis=1)
+        norm.get_buffer("running_mean").copy_(moments.mean)
+        norm.get_buffer("running_var").copy_(moments.var)
 
 
 def renormalise(
-    site: Site, mean: Tensor, std: Tensor, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    statistics: LayerStatistics,
+    mean: Tensor,
+    std: Tensor,
+    layer: nn.Module,
+    inputs: tuple[Tensor, ...],
+    output: Tensor,
 ) -> Tensor | None:
     """Forward hook: the layer's channels take on `mean` and `std` (c,), from this output on."""
-    if site.done:
+    if statistics.done:
         return None  # the layer does it by itself
     axis = channel_axis(layer)
-    pool = site.complete(output, axis)
-    scale, shift = correction(pool.mean, pool.std, mean, std)
+    moments = statistics.complete(output, axis)
+    scale, shift = correction(moments.mean, moments.std, mean, std)
     fold(layer, scale, shift)
     return along(scale, output, axis) * output + along(shift, output, axis)
 
@@ -261,13 +240,6 @@ def inputs_of(network: nn.Module, images: Images, batch_size: int) -> Iterator[T
     return (batch.to(reference) for batch, _ in images.batches(batch_size))
 
 
-def moments(x: Tensor, axis: int) -> tuple[Tensor, Tensor, int]:
-    """Mean (c,), variance (c,) over n and n of the values of each channel; channels lie along `axis`."""
-    others = [i for i in range(x.dim()) if i != axis % x.dim()]
-    var, mean = torch.var_mean(x.double(), dim=others, correction=0)
-    return mean, var, x.numel() // len(mean)
-
-
 def correction(mean: Tensor, std: Tensor, goal_mean: Tensor, goal_std: Tensor) -> tuple[Tensor, Tensor]:
     """The scale and shift (c,) that take channels of `mean` and `std` to those of the goal."""
     goal_mean, goal_std = goal_mean.to(mean), goal_std.to(mean)
@@ -278,8 +250,9 @@ def correction(mean: Tensor, std: Tensor, goal_mean: Tensor, goal_std: Tensor) -
 
 def fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """Make `scale` * output + `shift` (c,) the layer's own output."""
-    layer.weight.copy_(layer.weight * along(scale, layer.weight, axis=0))
-    layer.bias.copy_(layer.bias * scale + shift)
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    weight.copy_(weight * along(scale, weight, axis=0))
+    bias.copy_(bias * scale + shift)
 
 
 def channel_axis(layer: nn.Module) -> int:

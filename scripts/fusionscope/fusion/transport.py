@@ -1,8 +1,11 @@
 """Couplings: which neurons of A go to which of B at the smallest cost (optimal transport, assignment)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+Solver = Callable[[Tensor, Tensor, Tensor], Tensor]  # cost (n, m), masses (n,) and (m,) -> coupling (n, m)
 MOST_ITERATIONS = 1000  # of Sinkhorn
 SMALLEST_MASS = 1e-6  # of the mean, so that a dead neuron of B still receives something
 
@@ -65,6 +68,3 @@ def proportional(importance: Tensor) -> Tensor:
         return uniform(len(importance))
     mass = importance + SMALLEST_MASS * importance.mean()
     return mass / mass.sum()
-
-
-SOLVERS = {"exact": exact, "sinkhorn": sinkhorn}

@@ -6,12 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 
-INPUT_SHAPE = (3, 32, 32)  # of the study's networks
+from fusionscope.graph.operations import CHANGES_IN_PLACE
 
-IN_PLACE = (
-    operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod,
-    operator.ipow, operator.imatmul, operator.iand, operator.ior, operator.ixor,
-)  # fmt: skip
+INPUT_SHAPE = (3, 32, 32)  # of the study's networks
 
 
 def input_shape(network: nn.Module) -> tuple[int, int, int]:
@@ -19,7 +16,7 @@ def input_shape(network: nn.Module) -> tuple[int, int, int]:
     return getattr(network, "input_shape", INPUT_SHAPE)
 
 
-class StandIn(fx.Proxy):
+class InPlaceProxy(fx.Proxy):
     """What stands for a tensor while a network is traced, and also records work in place.
 
     fx.Proxy itself takes x += y for x = x + y, which is another function where x goes by two names, and
@@ -31,34 +28,48 @@ class StandIn(fx.Proxy):
 
 
 def recorded(function: Callable) -> Callable:
-    """The method of a stand-in that records a call of `function`."""
+    """The method of a proxy that records a call of `function`."""
 
-    def method(self: StandIn, other: object) -> fx.Proxy:
+    def method(self: InPlaceProxy, other: object) -> fx.Proxy:
         return self.tracer.create_proxy("call_function", function, (self, other), {})
 
     return method
 
 
-for function in IN_PLACE:
-    setattr(StandIn, f"__{function.__name__}__", recorded(function))
+for function in CHANGES_IN_PLACE:
+    if function is not operator.setitem:
+        setattr(InPlaceProxy, f"__{function.__name__}__", recorded(function))
 
 
 class Tracer(fx.Tracer):
-    """Traces with stand-ins that see work in place, and with buffers in the graph: they are not constants."""
+    """Traces with proxies that see work in place, and with buffers in the graph: they are not constants."""
 
     proxy_buffer_attributes = True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return StandIn(node, self)
+        return InPlaceProxy(node, self)
 
 
-def trace(network: nn.Module) -> fx.GraphModule:
-    """`network` as a graph of operations whose nodes carry the shape of their output."""
-    traced = fx.GraphModule(network, Tracer().trace(network))
+def trace_operations(network: nn.Module) -> fx.GraphModule:
+    """`network` as a graph of operations; nothing is computed. It shares the network's modules and tensors.
+
+    Raises what torch.fx raises, half a dozen kinds, where the network cannot be traced.
+    """
+    return fx.GraphModule(network, Tracer().trace(network))
+
+
+def trace_network(network: nn.Module) -> fx.GraphModule:
+    """As `trace_operations`; nodes carry the shape of their output for one image, see `shape`."""
+    traced = trace_operations(network)
     reference = next(network.parameters())
     with torch.no_grad():
         ShapeRecorder(traced).run(reference.new_zeros(1, *input_shape(network)))
     return traced
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, for a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class ShapeRecorder(fx.Interpreter):
@@ -73,7 +84,7 @@ class ShapeRecorder(fx.Interpreter):
 
 def operation(node: fx.Node, traced: fx.GraphModule) -> object:
     """What a node does: the module it calls, or the function (torch.flatten, operator.add, ...)."""
-    return traced.get_submodule(node.target) if node.op == "call_module" else node.target
+    return traced.get_submodule(str(node.target)) if node.op == "call_module" else node.target
 
 
 def shape(node: fx.Node) -> torch.Size:

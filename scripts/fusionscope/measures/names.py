@@ -2,7 +2,9 @@
 
 In the definitions, w are the weights, w0 the initial weights (for a child: the parent farther from it), ω is
 the number of parameters, m the size of the train set, L the mean cross-entropy, f the logits as a function of
-the normalised image. Perturbations are of weights in eval mode, on a fixed sample of the train set.
+the normalised image; W are the weights of a convolution or linear layer, batch norm folded in, W0 those
+before training; ε = 0.001, δ = 0.05. Perturbations are of weights in eval mode, on a fixed sample of the
+train set.
 """
 # ruff: noqa: RUF001  (Greek letters and minus signs are meant)
 
@@ -101,7 +103,7 @@ METRICS: dict[str, Metric] = {
         label="PAC-Bayes mag σ′",
         space=PARAMETER,
         direction=HIGHER,
-        definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²), ε = 0.001, costs 0.1 of "
+        definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²) costs 0.1 of "
         "accuracy on average",
         source=f"{JIANG}, section C",
     ),
@@ -119,7 +121,7 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         bound=UPPER_BOUND,
-        definition="largest α′ at which the worst perturbation in the box α′|w| + ε, ε = 0.001, that "
+        definition="largest α′ at which the worst perturbation in the box α′|w| + ε that "
         "projected gradient ascent finds costs 0.1 of accuracy",
         source=f"{JIANG}, section C",
     ),
@@ -184,8 +186,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=LOWER,
         bounds_gap=True,
-        definition="¼ Σᵢ log[(ε² + (α′² + 4 log(2ω/δ)) norm(w)²/ω)/(ε² + α′² wᵢ²)] + log(m/α′) + 10, "
-        "δ = 0.05; from α′, an upper bound, in which it falls or rises by network",
+        definition="¼ Σᵢ log[(ε² + (α′² + 4 log(2ω/δ)) norm(w)²/ω)/(ε² + α′² wᵢ²)] + log(m/α′) + 10; "
+        "from α′, an upper bound, in which it falls or rises by network",
         source=f"{JIANG}, equations 54–62; the log takes α′, the denominator w",
     ),
     "flatness_init": Metric(
@@ -221,12 +223,12 @@ METRICS: dict[str, Metric] = {
         definition="sharpness_mag_orig with w − w0 for w",
         source=f"{JIANG}, equations 54–62",
     ),
-    # parameter space: complexity that costs little. W: weights of a convolution or linear layer
+    # parameter space: complexity that costs little
     "parameter_norm": Metric(
         label="parameter norm",
         space=PARAMETER,
         direction=LOWER,
-        definition="Σ norm(W)_F² over layers, batch norm folded in",
+        definition="Σ norm(W)_F² over layers",
         source=f"{JIANG}, equation 42",
         compute=f"{COMPLEXITY}:parameter_norm",
     ),
@@ -234,7 +236,7 @@ METRICS: dict[str, Metric] = {
         label="distance from initialisation",
         space=PARAMETER,
         direction=LOWER,
-        definition="Σ norm(W − W0)_F² over layers, batch norm folded in",
+        definition="Σ norm(W − W0)_F² over layers",
         source=f"{JIANG}, equation 40",
         compute=f"{COMPLEXITY}:distance_from_initialisation",
     ),
@@ -394,7 +396,7 @@ METRICS: dict[str, Metric] = {
         direction=LOWER,
         restates=(ACCURACY, BARRIER),
         definition="largest v(s) − (v(0) + v(1))/2, v(s) as in loss_barrier",
-        source="Ainsworth et al. 2023, arXiv 2209.04836",
+        source="Ainsworth et al. 2023, arXiv 2209.04836, definition 2.2",
     ),
     "accuracy_barrier": Metric(
         label="test accuracy barrier",

@@ -40,7 +40,7 @@ class InputRecipe(Options):
 
 
 class EitherOr(Options):
-    """Options of which two say how many draws are made: a number of them, or the error that they leave.
+    """Options, two of them to say how many draws are made: their number, or the error that they leave.
 
     Where one of the two is given, the other's default does not count.
     """
@@ -198,11 +198,7 @@ class MeasurementRecipe(Options):
         for place, name in enumerate(names):
             if name not in COMPLEXITY and not re.match(CODE_PATTERN, name):
                 raise OptionError(f"{short(name)} is not known; {suggest(name, COMPLEXITY)}", key=str(place))
-            if name in names[:place]:
-                raise OptionError(f"{short(name)} is there twice; leave one out", key=str(place))
+            metric = name.split(":")[-1]  # what it is called in tables
+            if metric in (other.split(":")[-1] for other in names[:place]):
+                raise OptionError(f"{short(metric)} is there twice; leave one out", key=str(place))
         return names
-
-
-def complexity_entries(names: list[str]) -> dict[str, str]:
-    """Where each measure of a recipe's `complexity` is defined: name -> module:function, in their order."""
-    return {name: COMPLEXITY.get(name, name) for name in names}

@@ -4,6 +4,9 @@ The parameter names of the study's follow the layout in which CIFAR weights of t
 commonly published, so that such files load as they are.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -29,16 +32,17 @@ def build(
 
     Either `model_type`, one of MODEL_TYPES, or `architecture`, such as `torchvision:resnet50` or
     `my_package.nets:make`. With `biases`, every layer that repair renormalises has one (see
-    `give_biases`). Raises InputError if there is no such network, or none for pictures (3, `input_size`,
+    `give_biases`). Raises InputError if there is no such network, or none for images (3, `input_size`,
     `input_size`).
     """
     if architecture is None:
-        network_class, options = MODEL_TYPES[model_type]
-        network = resolve(network_class)(num_classes, 1.0 if width is None else width, **options)
+        network_class, options = MODEL_TYPES[str(model_type)]
+        make: Callable[..., nn.Module] = resolve(network_class)  # type: ignore[assignment]  # see the table
+        network = make(num_classes, 1.0 if width is None else width, **options)
     else:
         network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
     network.eval()
-    network.input_shape = (INPUT_SHAPE[0], input_size, input_size)
+    network.input_shape = (INPUT_SHAPE[0], input_size, input_size)  # type: ignore[assignment]  # no tensor
     check_fits(network, num_classes, model_type or f"architecture {architecture}")
     if biases:
         give_biases(network)
@@ -54,17 +58,17 @@ def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
         logits = network(torch.zeros(1, *shape))
     except Exception as error:
         raise InputError(
-            f"{name}: cannot take pictures of {size} ({reason(error)}); choose another input_size"
+            f"{name}: cannot take images of {size} ({reason(error)}); choose another input_size"
         ) from error
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != (1, num_classes):
         raise InputError(
-            f"{name}: answers one picture of {size} with {found}, expected {(1, num_classes)}; "
+            f"{name}: answers one image of {size} with {found}, expected {(1, num_classes)}; "
             "return one logit per class"
         )
 
 
-def initialised(generator: torch.Generator, num_classes: int, **spec: object) -> nn.Module:
+def initialised(generator: torch.Generator, num_classes: int, **spec: Any) -> nn.Module:
     """`build(num_classes, **spec)` with fresh weights that depend on the generator's seed alone.
 
     The study's networks as `initialise` says; other architectures as their makers do, which draw

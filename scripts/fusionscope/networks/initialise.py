@@ -29,4 +29,4 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             module.bias.zero_()
     for module in network.modules():
         if hasattr(module, "start_as_identity"):
-            module.start_as_identity()
+            module.start_as_identity()  # type: ignore[operator]  # a method; stubs say a tensor

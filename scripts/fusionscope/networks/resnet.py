@@ -42,6 +42,11 @@ class ResNet18(nn.Module):
     As in the published layout, convolutions carry no bias: `bias` is about the linear layer.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, num_classes: int, width: float = 1.0, *, bias: bool, batch_norm: bool):
         super().__init__()
         channels = scaled(RESNET18_STAGES[0][0], width)

@@ -16,7 +16,7 @@ class VGG11(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for stage in VGG11_STAGES:
-            if stage == "pool":
+            if isinstance(stage, str):
                 layers.append(nn.MaxPool2d(2))
                 continue
             wider = scaled(stage, width)

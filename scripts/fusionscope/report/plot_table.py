@@ -1,4 +1,4 @@
-"""The plots of an experiment by name: what draws each, from which tables, with which words. Imports no pandas.
+"""The plots of an experiment by name: what draws each, from which tables, in which words. Imports no pandas.
 
 A plot is a function that takes tables (pandas) by the names of their kinds, and options by theirs, and
 returns a Figure (matplotlib).

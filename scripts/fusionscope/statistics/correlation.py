@@ -6,11 +6,11 @@ between models, which any metric can pick up, do not pass for prediction.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
@@ -37,10 +37,10 @@ class Correlation:
 
 
 def correlations(
-    x: Sequence[float],
-    y: Sequence[float],
-    censored: Sequence[str] | None = None,
-    strata: Sequence[object] | None = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    censored: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
 ) -> dict[str, Correlation]:
     """Kendall tau-b, Pearson r and Spearman rho of `x` with `y`, both (n,).
 
@@ -48,17 +48,17 @@ def correlations(
     all others on their side; Pearson leaves them out. Points without a number count nowhere. `strata`
     (n,): labels of the points' groups.
     """
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    censored = np.asarray([NOT_CENSORED] * len(x) if censored is None else censored)
-    strata = np.zeros(len(x), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    known = ~(np.isnan(x) | np.isnan(y))
-    x, y, censored, strata = x[known], y[known], censored[known], strata[known]
-    ranked = np.where(censored == LEFT, -np.inf, np.where(censored == RIGHT, np.inf, x))
-    exact = censored == NOT_CENSORED
+    metric, accuracy = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    bound = np.asarray([NOT_CENSORED] * len(metric) if censored is None else censored)
+    group = np.zeros(len(metric), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    known = ~(np.isnan(metric) | np.isnan(accuracy))
+    metric, accuracy, bound, group = metric[known], accuracy[known], bound[known], group[known]
+    ranked = np.where(bound == LEFT, -np.inf, np.where(bound == RIGHT, np.inf, metric))
+    exact = bound == NOT_CENSORED
     return {
-        "kendall": kendall(ranked, y, strata),
-        "pearson": residual_correlation("pearson", x[exact], y[exact], strata[exact]),
-        "spearman": spearman(ranked, y, strata),
+        "kendall": kendall(ranked, accuracy, group),
+        "pearson": residual_correlation("pearson", metric[exact], accuracy[exact], group[exact]),
+        "spearman": spearman(ranked, accuracy, group),
     }
 
 

@@ -1,4 +1,4 @@
-"""Activations: moments over batches are those of all examples at once; sites are read where they say."""
+"""Activations: they are read where they should be, and so are their moments."""
 
 import cases
 import numpy as np
@@ -6,37 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fusionscope.alignment.activations import Moments, moments, neurons, record, traced_with
-from fusionscope.alignment.groups import Site, alignment_groups
-from fusionscope.graph.trace import trace
-
-
-@pytest.mark.parametrize("mean", [0.0, 3.0, 1e6])
-def test_moments_over_batches_are_numpys_over_everything(mean):
-    random = np.random.default_rng(0)
-    x = mean + random.normal(size=(4, 1000))
-    y = -mean + random.normal(size=(3, 1000)) + 0.5 * (x[:3] - mean)
-    joint = Moments()
-    for columns in np.split(np.arange(1000), [1, 300, 310, 900]):
-        joint.add(torch.from_numpy(x[:, columns]), torch.from_numpy(y[:, columns]))
-    assert joint.count == 1000
-    for found, expected in (
-        (joint.mean_x, x.mean(1)),
-        (joint.mean_y, y.mean(1)),
-        (joint.var_x, x.var(1)),
-        (joint.var_y, y.var(1)),
-        (joint.covariance, np.cov(x, y, bias=True)[:4, 4:]),
-    ):
-        # what the means round to in float64 is lost to whoever subtracts them, numpy included
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
-
-
-def test_a_neuron_that_never_changes_has_no_variance():
-    joint = Moments()
-    for _ in range(3):
-        joint.add(torch.full((1, 7), 0.1, dtype=torch.float64), torch.randn(2, 7, dtype=torch.float64))
-    assert joint.var_x.item() == 0
-    assert joint.covariance.abs().max() < 1e-15
+from fusionscope.alignment.activations import joint_moments, neurons, record, traced_with
+from fusionscope.alignment.groups import ActivationAxis, alignment_groups
+from fusionscope.graph.trace import trace_network
 
 
 class InPlace(nn.Module):
@@ -53,7 +25,7 @@ class InPlace(nn.Module):
 def test_what_was_there_before_work_in_place_is_recorded():
     network = InPlace()
     images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    kept = record(trace(network), images, {"one", "relu"})
+    kept = record(trace_network(network), images, {"one", "relu"})
     with torch.no_grad():
         expected = network.one(images)
     assert (expected < 0).any()
@@ -64,7 +36,7 @@ def test_what_was_there_before_work_in_place_is_recorded():
 def test_each_neuron_is_seen_at_all_its_places_of_all_images():
     """Channel 2 and 3 are one neuron's, as are 1 and 0, over two images of 2 x 5 pixels."""
     activation = torch.randn(2, 4, 2, 5)
-    found = neurons(activation, Site("any", 1, torch.tensor([[2, 3], [1, 0]])))
+    found = neurons(activation, ActivationAxis("any", 1, torch.tensor([[2, 3], [1, 0]])))
     assert found.shape == (2, 2 * 2 * 2 * 5)
     assert found.dtype == torch.float64
     for row, channels in zip(found, ([2, 3], [1, 0]), strict=True):
@@ -72,13 +44,13 @@ def test_each_neuron_is_seen_at_all_its_places_of_all_images():
         assert torch.equal(row.sort().values, expected.sort().values)
     # examples are in one order for all neurons
     shifted = torch.stack([activation[:, 2] + 1, activation[:, 3] + 1, activation[:, 2], activation[:, 3]], 1)
-    found = neurons(shifted, Site("any", 1, torch.tensor([[2, 3], [0, 1]])))
+    found = neurons(shifted, ActivationAxis("any", 1, torch.tensor([[2, 3], [0, 1]])))
     assert (found[1] - found[0] - 1).abs().max() < 1e-6
 
 
 def test_tokens_are_read_along_their_last_axis():
     activation = torch.randn(3, 7, 4)
-    found = neurons(activation, Site("any", 2, torch.arange(4)[:, None]))
+    found = neurons(activation, ActivationAxis("any", 2, torch.arange(4)[:, None]))
     assert torch.equal(found, activation.double().reshape(21, 4).T)
 
 
@@ -87,7 +59,7 @@ def test_moments_of_two_networks_are_those_of_their_activations(batch_size):
     network, images = cases.network_of("VGG11"), cases.digits()["train"].take(torch.arange(40))
     one, other = (traced_with(network, cases.random_weights("VGG11", seed)) for seed in (1, 2))
     site = alignment_groups(network).groups[2].read[0]
-    (joint,) = moments(one, other, [(site, site)], images, batch_size)
+    (joint,) = joint_moments(one, other, [(site, site)], images, batch_size)
     batch = next(iter(images.batches(40)))[0].double()
     x, y = (record(each, batch, {site.node})[site.node].transpose(0, 1).flatten(1) for each in (one, other))
     both = np.cov(x.numpy(), y.numpy(), bias=True)

@@ -20,7 +20,7 @@ from fusionscope.alignment.groups import (
     alignment_groups,
     smallest_tied,
 )
-from fusionscope.alignment.labels import CLASS_OUTPUT
+from fusionscope.alignment.labels.records import CLASS_OUTPUT
 from fusionscope.alignment.move import (
     check_same_groups,
     forget_blocks,
@@ -30,7 +30,7 @@ from fusionscope.alignment.move import (
     see_blocks,
 )
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import trace
+from fusionscope.graph.trace import trace_network
 from fusionscope.networks.build import build
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
@@ -235,12 +235,12 @@ def test_what_is_seen_at_every_site_moves_as_its_group(name):
     images = torch.randn(2, *network.input_shape, dtype=torch.float64, generator=random)
     sites = [site for group in alignment.groups for site in group.written + group.read]
     nodes = {site.node for site in sites}
-    before = record(trace(network), images, nodes)
+    before = record(trace_network(network), images, nodes)
     orders = [torch.randperm(group.size, generator=random) for group in alignment.groups]
     maps = [make_map(torch.eye(len(order), dtype=torch.float64)[:, order]) for order in orders]
     weights = network.state_dict()
     coverage.set_weights(network, move(weights, alignment, alignment, maps, weights))
-    after = record(trace(network), images, nodes)
+    after = record(trace_network(network), images, nodes)
     for group, order in zip(alignment.groups, orders, strict=True):
         for site in group.written + group.read:
             expected = neurons(before[site.node], site)[order]
@@ -304,15 +304,15 @@ def test_a_permutation_is_recognised_and_a_soft_map_is_not():
 
 def test_maps_are_normalised_as_they_say():
     coupling = torch.rand(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    columns, mass = make_map(coupling), make_map(coupling, "mass")
+    columns, mass = make_map(coupling), make_map(coupling, "row")
     for map_ in (columns, mass):
-        assert (map_.outgoing.sum(0) - 1).abs().max() < 1e-12
-    assert torch.equal(columns.incoming, columns.outgoing)
-    assert (mass.incoming.sum(1) - 1).abs().max() < 1e-12
+        assert (map_.writer_map.sum(0) - 1).abs().max() < 1e-12
+    assert torch.equal(columns.reader_map, columns.writer_map)
+    assert (mass.reader_map.sum(1) - 1).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("soft_map", ["columns", "mass"])
-def test_soft_maps_move_as_computed_by_hand(soft_map):
+@pytest.mark.parametrize("reader_normalisation", ["column", "row"])
+def test_soft_maps_move_as_computed_by_hand(reader_normalisation):
     """Rectangular, so that no transpose goes unnoticed: out[j] = sum_i T[i, j] W[i], over sums of T."""
     narrow, wide = (cases.network_of("VGG11", width) for width in (cases.TINY, 2 * cases.TINY))
     source, target = alignment_groups(narrow), alignment_groups(wide)
@@ -320,11 +320,11 @@ def test_soft_maps_move_as_computed_by_hand(soft_map):
     couplings = [
         random.uniform(size=(a.size, b.size)) for a, b in zip(source.groups, target.groups, strict=True)
     ]
-    maps = [make_map(torch.from_numpy(coupling), soft_map) for coupling in couplings]
+    maps = [make_map(torch.from_numpy(coupling), reader_normalisation) for coupling in couplings]
     weights = cases.random_weights("VGG11", 1)
     moved = move(weights, source, target, maps, wide.state_dict())
     out = [coupling / coupling.sum(0, keepdims=True) for coupling in couplings]
-    into = [c / c.sum(1, keepdims=True) for c in couplings] if soft_map == "mass" else out
+    into = [c / c.sum(1, keepdims=True) for c in couplings] if reader_normalisation == "row" else out
     convs, norms = cases.VGG11_CONVS[True], cases.VGG11_NORMS
     for number, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
         expected = np.einsum("oihw,op->pihw", weights[f"{conv}.weight"].numpy(), out[number])
@@ -352,7 +352,7 @@ def test_copies_that_share_the_outgoing_weights_keep_the_function(model_type):
         copied = torch.cat(
             [torch.arange(a.size), torch.randint(a.size, (b.size - a.size,), generator=random)]
         )
-        maps.append(make_map(torch.eye(a.size, dtype=torch.float64)[:, copied] / b.size, "mass"))
+        maps.append(make_map(torch.eye(a.size, dtype=torch.float64)[:, copied] / b.size, "row"))
     weights = cases.random_weights(model_type, 1)
     moved = move(weights, source, target, maps, wide.state_dict())
     assert {name: tensor.shape for name, tensor in moved.items()} == {
@@ -383,7 +383,7 @@ def test_all_inputs_of_a_grouped_convolution_lie_on_one_axis():
 
 
 def test_rows_hold_all_that_belongs_to_a_neuron():
-    """After flattening pictures of 4 x 4 pixels, sixteen columns of the classifier belong to one channel."""
+    """After flattening images of 4 x 4 pixels, sixteen columns of the classifier belong to one channel."""
     network = small("user")
     group = alignment_groups(network).groups[-1]
     reader = next(member for member in group.readers if member.parameter == "head.weight")

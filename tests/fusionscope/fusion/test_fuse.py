@@ -14,9 +14,13 @@ from torch import nn
 
 from fusionscope.alignment.groups import alignment_groups
 from fusionscope.errors import InputError
+from fusionscope.fusion.finetune import TrainingData
 from fusionscope.fusion.fuse import Fusion, fuse, shares_of
+from fusionscope.fusion.repair import repaired_mean
 from fusionscope.networks.build import build
-from fusionscope.weights import combine
+from fusionscope.networks.initialise import initialise
+from fusionscope.training.train import train
+from fusionscope.weights import combine, set_weights
 
 BY_WEIGHTS = {"method": "optimal_transport", "align_by": "weights", "solver": "exact"}
 BY_ACTIVATIONS = {"method": "optimal_transport", "align_by": "activations", "solver": "exact"}
@@ -603,3 +607,84 @@ def test_fusing_twice_gives_the_same_bits(name, method):
     once = fusion_of(name, method, "unrelated")
     assert all(torch.equal(once.child[key], again.child[key]) for key in a)
     assert once.records == again.records
+
+
+# Options, repair and training from a notebook
+
+
+def parents_of_vgg11():
+    return [nets.network_of("VGG11")] * 2, [nets.weights_of("VGG11", 1), nets.weights_of("VGG11", 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"method": "ot"},
+            "fuse.method: 'ot' is not known; known are average, optimal_transport,",
+        ),
+        ({"align_by": "activation"}, "fuse.align_by: 'activation' is not known; did you mean 'activations'?"),
+        ({"sides": "all"}, "fuse.sides: 'all' is not known; known are incoming, both"),
+        ({"mass": "importanse"}, "fuse.mass: 'importanse' is not known; did you mean 'importance'?"),
+        ({"reference": 0}, "fuse.reference: 0 is not right; expected a whole number, at least 1"),
+        ({"reference": 3}, "fuse.reference: there is no parent 3; name one of the 2"),
+        ({"weight": 3.0}, "fuse.weight: 3.0 is not right; expected a number from 0 to 1"),
+        ({"align_by": "activations"}, "align_by 'activations' needs images: give 'images', or"),
+        ({"repair": True}, "fuse: 'repair' needs images; give 'images', or leave 'repair' out"),
+        (
+            {"finetune": {"epochs": 1, "learning_rate": 0.1}},
+            "fuse: 'finetune' needs data; give 'training', or",
+        ),
+        ({"start": 3}, "fuse: unknown key 'start'"),
+        ({"method": "weight_matching", "start": 3}, "fuse: unknown key 'start'; did you mean 'starts'?"),
+    ],
+)
+def test_options_are_checked_by_the_library(options, sentence):
+    networks, parents = parents_of_vgg11()
+    with pytest.raises(InputError) as caught:
+        fuse(networks, parents, **{"method": "optimal_transport"} | options)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("networks", "parents"), [(1, 1), (2, 1), (1, 2), (0, 0)])
+def test_there_are_two_parents_or_more_each_with_its_network(networks, parents):
+    given = parents_of_vgg11()
+    with pytest.raises(InputError, match=f"fuse: {networks} networks and the weights of {parents}; give two"):
+        fuse(given[0][:networks], given[1][:parents], method="average")
+
+
+def test_repair_and_training_follow_the_mean():
+    networks, parents = [build(10, model_type="VGG11_NOBIAS", width=0.0625) for _ in range(2)], []
+    for number, network in enumerate(networks):
+        initialise(network, torch.Generator().manual_seed(number))
+        parents.append(network.state_dict())
+    images = nets.pictures()
+    recipe = {"batch_size": 8, "momentum": 0.9, "weight_decay": 0.0, "clip_norm": 1.0}
+    recipe |= {"augmentation": "none", "epochs": 7, "learning_rate": 9.0, "schedule": {"kind": "one_cycle"}}
+    kept = []
+    training = TrainingData(
+        images, images, recipe, torch.Generator().manual_seed(1), dropout_seed=2, keep=kept.append
+    )
+    before = [{name: tensor.clone() for name, tensor in weights.items()} for weights in parents]
+    merged = fuse(networks, parents, method="average")
+    repaired = fuse(networks, parents, method="average", repair=True, images=images)
+    expected = repaired_mean(networks[1], merged.aligned, merged.shares, images)
+    assert all(torch.equal(repaired.child[name], tensor) for name, tensor in expected.items())
+
+    tuning = {"epochs": 2, "learning_rate": 0.01}
+    child = fuse(
+        networks, parents, method="average", repair=True, images=images, finetune=tuning, training=training
+    ).child
+    network = build(10, model_type="VGG11_NOBIAS", width=0.0625, biases=True)
+    set_weights(network, repaired.child)
+    own = recipe | tuning | {"schedule": {"kind": "constant"}}
+    torch.manual_seed(2)
+    trained = train(network, images, images, order=torch.Generator().manual_seed(1), **own)
+    assert all(torch.equal(child[name], tensor) for name, tensor in trained.best_weights.items())
+    assert [len(state["curve"]) for state in kept] == [1, 2]
+    assert all(
+        torch.equal(weights[name], tensor)
+        for weights, was in zip(parents, before, strict=True)
+        for name, tensor in was.items()
+    )

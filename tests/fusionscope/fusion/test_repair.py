@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 
 from fusionscope.errors import InputError
-from fusionscope.fusion.repair import blend, channel_statistics, goals_of, repaired, repaired_mean
+from fusionscope.fusion.repair import blend, goals_of, output_statistics, repaired, repaired_mean
 from fusionscope.images import Images
 from fusionscope.networks.biases import give_biases, renormalised_layers
 from fusionscope.weights import Weights
@@ -110,7 +110,7 @@ def mean(a: Weights, b: Weights) -> Weights:
     return {k: (a[k] + b[k]) / 2 if a[k].is_floating_point() else a[k] for k in a}
 
 
-def pictures(count: int = COUNT) -> Images:
+def some_images(count: int = COUNT) -> Images:
     return cases.digits()["train"].take(torch.arange(count))
 
 
@@ -123,8 +123,8 @@ def child_and_goal(name: str, batch_size: int = COUNT):
     """The mean of two unrelated parents, what REPAIR asks of it, and what REPAIR makes of it."""
     network, parents = network_of(name), (parent_of(name, 1), parent_of(name, 2))
     child = mean(*parents)
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
-    return child, goal, repaired(network, child, goal, pictures(), batch_size)
+    goal = blend([output_statistics(network, p, some_images(), COUNT) for p in parents], HALVES)
+    return child, goal, repaired(network, child, goal, some_images(), batch_size)
 
 
 def loaded(name: str, weights: Weights) -> nn.Module:
@@ -173,16 +173,16 @@ def norms_of(network: nn.Module) -> dict[str, nn.Module]:
 @pytest.mark.parametrize("batch_size", [COUNT, SEVERAL, 1])
 def test_statistics_are_those_of_numpy_over_all_images_whatever_the_batches(name, batch_size):
     network, weights = network_of(name), parent_of(name, 1)
-    found = channel_statistics(network, weights, pictures(), batch_size)
+    found = output_statistics(network, weights, some_images(), batch_size)
     assert tuple(found) == renormalised_layers(network)
-    for layer, x in outputs_of(loaded(name, weights), found, pictures()).items():
+    for layer, x in outputs_of(loaded(name, weights), found, some_images()).items():
         np.testing.assert_allclose(found[layer][0].numpy(), x.mean(1), rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(found[layer][1].numpy(), x.std(1), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "VGG11", "RESNET18_NOBIAS"])
 def test_networks_with_batch_norm_behind_every_layer_have_no_goal(name):
-    assert channel_statistics(network_of(name), parent_of(name, 1), pictures(), COUNT) == {}
+    assert output_statistics(network_of(name), parent_of(name, 1), some_images(), COUNT) == {}
 
 
 def test_a_blend_is_the_weighted_mean_of_means_and_of_standard_deviations():
@@ -196,8 +196,8 @@ def test_a_blend_is_the_weighted_mean_of_means_and_of_standard_deviations():
 def test_the_repaired_mean_of_two_parents_is_their_mean_repaired(name):
     network, parents = network_of(name), (parent_of(name, 1), parent_of(name, 2))
     expected = child_and_goal(name)[-1]
-    for goals in (None, goals_of(network, parents, pictures())):
-        found = repaired_mean(network, parents, HALVES, pictures(), goals)
+    for goals in (None, goals_of(network, parents, some_images())):
+        found = repaired_mean(network, parents, HALVES, some_images(), goals)
         assert list(found) == list(expected)
         for key in found:
             if not key.endswith("num_batches_tracked"):
@@ -211,7 +211,7 @@ def test_the_repaired_mean_of_two_parents_is_their_mean_repaired(name):
 @pytest.mark.parametrize("batch_size", [COUNT, SEVERAL])
 def test_channels_of_the_child_get_the_mean_and_the_spread_of_the_goal(name, batch_size):
     _, goal, weights = child_and_goal(name, batch_size)
-    for layer, x in outputs_of(loaded(name, weights), goal, pictures()).items():
+    for layer, x in outputs_of(loaded(name, weights), goal, some_images()).items():
         mean, std = (part.numpy() for part in goal[layer])
         assert std.min() > 1e-3
         np.testing.assert_allclose(x.mean(1), mean, rtol=0, atol=1e-9 * std.max())
@@ -223,8 +223,8 @@ def test_a_collapsed_child_gets_its_variance_back(name):
     """The mean of unrelated weights spreads less with every layer: 1 / sqrt(2) of it is left by one."""
     child, goal, weights = child_and_goal(name)
     last = list(goal)[-1]
-    before = outputs_of(loaded(name, child), [last], pictures())[last].std(1).mean()
-    after = outputs_of(loaded(name, weights), [last], pictures())[last].std(1).mean()
+    before = outputs_of(loaded(name, child), [last], some_images())[last].std(1).mean()
+    after = outputs_of(loaded(name, weights), [last], some_images())[last].std(1).mean()
     wanted = goal[last][1].numpy().mean()
     assert before < 0.5 * wanted
     assert after == pytest.approx(wanted, rel=1e-9)
@@ -237,8 +237,8 @@ def test_a_child_equal_to_both_parents_computes_the_same_function(name, kind):
     if kind == "trained" and name in OTHER_NETWORKS:
         pytest.skip("only the study's networks are trained for tests")
     network, a = network_of(name), parent_of(name, 1) if kind == "random" else cases.trained_weights(name, 1)
-    goal = blend([channel_statistics(network, a, pictures(), COUNT)] * 2, HALVES)
-    weights = repaired(network, a, goal, pictures(), COUNT)
+    goal = blend([output_statistics(network, a, some_images(), COUNT)] * 2, HALVES)
+    weights = repaired(network, a, goal, some_images(), COUNT)
     with torch.no_grad():
         found, expected = (loaded(name, w)(cases.probe()) for w in (weights, a))
     assert cases.relative_difference(found, expected) < 1e-10
@@ -283,7 +283,7 @@ def test_weights_of_a_network_with_biases_already_are_repaired_alike(name):
     give_biases(network)
     zeros = {k: torch.zeros_like(v) for k, v in network.state_dict().items()}
     child, goal, expected = child_and_goal(name)
-    found = repaired(network, zeros | child, goal, pictures(), COUNT)
+    found = repaired(network, zeros | child, goal, some_images(), COUNT)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -316,13 +316,13 @@ def statistics_of_train_mode(network: nn.Module, batch: torch.Tensor) -> dict[st
 def test_running_statistics_are_those_of_all_images_in_train_mode(name, batch_size):
     """Then the child in eval mode answers those images as it would in train mode."""
     child, _, weights = child_and_goal(name, batch_size)
-    statistics, logits = statistics_of_train_mode(loaded(name, child), pixels(pictures()))
+    statistics, logits = statistics_of_train_mode(loaded(name, child), pixels(some_images()))
     for norm, (mean, var, _) in statistics.items():
         scale = var.sqrt().max().item()
         assert torch.allclose(weights[f"{norm}.running_mean"], mean, rtol=1e-9, atol=1e-9 * scale)
         assert torch.allclose(weights[f"{norm}.running_var"], var, rtol=1e-9, atol=1e-9 * scale**2)
     with torch.no_grad():
-        assert cases.relative_difference(loaded(name, weights)(pixels(pictures())), logits) < 1e-9
+        assert cases.relative_difference(loaded(name, weights)(pixels(some_images())), logits) < 1e-9
 
 
 @pytest.mark.parametrize("batch_size", [COUNT, SEVERAL])
@@ -338,7 +338,7 @@ def test_running_statistics_are_those_of_all_images_in_train_mode(name, batch_si
 def test_the_first_batch_norm_holds_numpys_mean_and_variance(name, conv, norm, options, batch_size):
     child, _, weights = child_and_goal(name, batch_size)
     bias = child.get(f"{conv}.bias")
-    x = F.conv2d(pixels(pictures()), child[f"{conv}.weight"], bias, **options).numpy()
+    x = F.conv2d(pixels(some_images()), child[f"{conv}.weight"], bias, **options).numpy()
     np.testing.assert_allclose(weights[f"{norm}.running_mean"].numpy(), x.mean((0, 2, 3)), atol=1e-12)
     np.testing.assert_allclose(weights[f"{norm}.running_var"].numpy(), x.var((0, 2, 3)), rtol=1e-10)
 
@@ -349,7 +349,7 @@ def test_repaired_children_send_batch_norms_what_their_statistics_say(name):
     network = loaded(name, child_and_goal(name)[-1])
     norms = norms_of(network)
     assert norms
-    for norm, x in arrays_at(network, pictures(), norms, inputs=True).items():
+    for norm, x in arrays_at(network, some_images(), norms, inputs=True).items():
         scale = x.std()
         np.testing.assert_allclose(norms[norm].running_mean.numpy(), x.mean(1), rtol=0, atol=1e-9 * scale)
         np.testing.assert_allclose(norms[norm].running_var.numpy(), x.var(1), rtol=1e-8, atol=1e-9 * scale**2)
@@ -374,8 +374,8 @@ def test_all_but_statistics_and_renormalised_layers_is_the_childs(name):
 def test_the_network_and_the_weights_are_left_as_they_were(name, training):
     network, child = network_of(name).train(training), mean(parent_of(name, 1), parent_of(name, 2))
     before = copy.deepcopy(network.state_dict()), copy.deepcopy(child)
-    goal = channel_statistics(network, child, pictures(), COUNT)
-    for tensor in repaired(network, child, goal, pictures(), COUNT).values():
+    goal = output_statistics(network, child, some_images(), COUNT)
+    for tensor in repaired(network, child, goal, some_images(), COUNT).values():
         tensor.zero_()
     for now, then in zip((network.state_dict(), child), before, strict=True):
         assert list(now) == list(then)
@@ -389,17 +389,17 @@ def test_the_network_and_the_weights_are_left_as_they_were(name, training):
 def test_dead_channels_of_the_child_stay_finite(name, batch_size):
     """Rows of zeros, and rows that hold next to nothing, in every convolution and hidden linear layer."""
     network, parents = network_of(name), (parent_of(name, 1), parent_of(name, 2))
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
+    goal = blend([output_statistics(network, p, some_images(), COUNT) for p in parents], HALVES)
     child = mean(*parents)
     for tensor in child.values():
         if tensor.dim() > 1:
             tensor[0], tensor[1] = 0, tensor[1] * 1e-12
-    weights = repaired(network, child, goal, pictures(), batch_size)
+    weights = repaired(network, child, goal, some_images(), batch_size)
     assert all(tensor.isfinite().all() for tensor in weights.values())
     network = loaded(name, weights)
     with torch.no_grad():
-        assert network(pixels(pictures())).isfinite().all()
-    for layer, x in outputs_of(network, goal, pictures()).items():
+        assert network(pixels(some_images())).isfinite().all()
+    for layer, x in outputs_of(network, goal, some_images()).items():
         assert torch.equal(weights[f"{layer}.weight"][:2], child[f"{layer}.weight"][:2])
         np.testing.assert_allclose(x[:2].mean(1), goal[layer][0][:2].numpy(), rtol=0, atol=1e-9)
 
@@ -408,8 +408,8 @@ def test_dead_channels_of_the_child_stay_finite(name, batch_size):
 def test_a_network_of_zeros_gets_the_means_of_the_goal(name):
     network = network_of(name)
     zeros = {key: torch.zeros_like(tensor) for key, tensor in network.state_dict().items()}
-    goal = channel_statistics(network, parent_of(name, 1), pictures(), COUNT)
-    weights = repaired(network, zeros, goal, pictures(), COUNT)
+    goal = output_statistics(network, parent_of(name, 1), some_images(), COUNT)
+    weights = repaired(network, zeros, goal, some_images(), COUNT)
     for layer, (mean, _) in goal.items():
         assert torch.equal(weights[f"{layer}.bias"], mean)
         assert weights[f"{layer}.weight"].eq(0).all()
@@ -419,10 +419,10 @@ def test_a_network_of_zeros_gets_the_means_of_the_goal(name):
 def test_channels_that_are_dead_in_the_parents_become_constant(name):
     """A goal of no spread is met, too: nothing is divided by it."""
     network = network_of(name)
-    goal = channel_statistics(network, parent_of(name, 1), pictures(), COUNT)
+    goal = output_statistics(network, parent_of(name, 1), some_images(), COUNT)
     goal = {layer: (mean, std * torch.arange(len(std)).gt(0)) for layer, (mean, std) in goal.items()}
-    weights = repaired(network, parent_of(name, 2), goal, pictures(), COUNT)
-    for layer, x in outputs_of(loaded(name, weights), goal, pictures()).items():
+    weights = repaired(network, parent_of(name, 2), goal, some_images(), COUNT)
+    for layer, x in outputs_of(loaded(name, weights), goal, some_images()).items():
         np.testing.assert_allclose(x[0], goal[layer][0][0].item(), rtol=1e-12)
         np.testing.assert_allclose(x.std(1), goal[layer][1].numpy(), rtol=1e-9, atol=1e-10)
 
@@ -433,8 +433,8 @@ def test_float32_networks_get_float32_weights_that_meet_the_goal(name):
     parents = [
         {k: v.float() if v.is_floating_point() else v for k, v in parent_of(name, i).items()} for i in (1, 2)
     ]
-    goal = blend([channel_statistics(network, p, pictures(), COUNT) for p in parents], HALVES)
-    weights = repaired(network, mean(*parents), goal, pictures(), COUNT)
+    goal = blend([output_statistics(network, p, some_images(), COUNT) for p in parents], HALVES)
+    weights = repaired(network, mean(*parents), goal, some_images(), COUNT)
     expected = child_and_goal(name)[-1]
     for key, tensor in weights.items():
         assert tensor.dtype == (torch.float32 if expected[key].is_floating_point() else torch.int64)
@@ -447,8 +447,8 @@ def test_float32_networks_get_float32_weights_that_meet_the_goal(name):
 def test_on_a_gpu_the_result_is_the_same(name):
     _, _, expected = child_and_goal(name)
     network, parents = network_of(name).cuda(), (parent_of(name, 1), parent_of(name, 2))
-    images = pictures().to("cuda")
-    goal = blend([channel_statistics(network, p, images, COUNT) for p in parents], HALVES)
+    images = some_images().to("cuda")
+    goal = blend([output_statistics(network, p, images, COUNT) for p in parents], HALVES)
     weights = repaired(network, mean(*parents), goal, images, COUNT)
     assert all(tensor.is_cuda for tensor in weights.values())
     for key, tensor in weights.items():
@@ -458,9 +458,9 @@ def test_on_a_gpu_the_result_is_the_same(name):
 def test_a_network_that_cannot_be_traced_gets_new_running_statistics():
     network = Untraceable(norm=True).double()
     weights = network.state_dict()
-    assert channel_statistics(network, weights, pictures(), COUNT) == {}
-    found = repaired(network, weights, {}, pictures(), SEVERAL)
-    x = F.conv2d(pixels(pictures()), weights["conv.weight"], weights["conv.bias"]).detach().numpy()
+    assert output_statistics(network, weights, some_images(), COUNT) == {}
+    found = repaired(network, weights, {}, some_images(), SEVERAL)
+    x = F.conv2d(pixels(some_images()), weights["conv.weight"], weights["conv.bias"]).detach().numpy()
     np.testing.assert_allclose(found["norm.running_mean"].numpy(), x.mean((0, 2, 3)), atol=1e-12)
     np.testing.assert_allclose(found["norm.running_var"].numpy(), x.var((0, 2, 3)), rtol=1e-10)
 
@@ -468,7 +468,7 @@ def test_a_network_that_cannot_be_traced_gets_new_running_statistics():
 def test_a_network_that_cannot_be_traced_and_has_no_batch_norm_is_refused_in_one_sentence():
     network = Untraceable(norm=False).double()
     with pytest.raises(InputError, match=r"Untraceable: has no batch norm.*leave out 'repair'"):
-        channel_statistics(network, network.state_dict(), pictures(), COUNT)
+        output_statistics(network, network.state_dict(), some_images(), COUNT)
 
 
 class Fickle(nn.Module):

@@ -8,24 +8,11 @@ import torch
 from torch import nn
 
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import (
-    input_shape,
-)
-from fusionscope.networks.biases import (
-    give_biases,
-    renormalised_layers,
-)
-from fusionscope.networks.build import (
-    build,
-    initialised,
-    scaled,
-)
-from fusionscope.networks.initialise import (
-    initialise,
-)
-from fusionscope.networks.resnet import (
-    BasicBlock,
-)
+from fusionscope.graph.trace import input_shape
+from fusionscope.networks.build import build, initialised
+from fusionscope.networks.initialise import initialise
+from fusionscope.networks.resnet import BasicBlock
+from fusionscope.networks.width import scaled
 
 VGG11_CHANNELS = (3, 64, 128, 256, 256, 512, 512, 512, 512)
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -333,19 +320,19 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
         ({"architecture": "torchvision:resnet18", "width": 0.5}, "has no 'width'; leave it out"),
         (
             {"architecture": "torchvision:alexnet"},
-            "torchvision:alexnet: cannot take pictures of 32x32 pixels",
+            "torchvision:alexnet: cannot take images of 32x32 pixels",
         ),
         ({"architecture": "torchvision:vit_b_16", "input_size": 33}, "cannot be made with input_size 33"),
         ({"architecture": "torchvision:maxvit_t"}, "cannot be made with input_size 32"),
-        ({"model_type": "VGG11", "input_size": 64}, "VGG11: cannot take pictures of 64x64 pixels"),
+        ({"model_type": "VGG11", "input_size": 64}, "VGG11: cannot take images of 64x64 pixels"),
         ({"architecture": "owm.nets:make"}, "owm.nets:make: there is no module owm in /"),
         ({"architecture": "own.net:make"}, "own.net:make: there is no module own.net in /"),
         (
             {"architecture": "own.broken:make"},
             "importing own.broken failed: ModuleNotFoundError: No module named 'a_",
         ),
-        ({"architecture": "own.nets:made"}, "own.nets has no function 'made'; define it"),
-        ({"architecture": "own.nets:constant"}, "own.nets has no function 'constant'"),
+        ({"architecture": "own.nets:made"}, "own.nets has no function or class 'made'; define it"),
+        ({"architecture": "own.nets:constant"}, "own.nets has no function or class 'constant'"),
         (
             {"architecture": "own.nets:raises"},
             "raises(num_classes=10) failed: RuntimeError: no such file: table",
@@ -354,10 +341,10 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
             {"architecture": "own.nets:gives_text"},
             "own.nets:gives_text: gave a str; return a torch.nn.Module",
         ),
-        ({"architecture": "own.nets:make"}, "own.nets:make: cannot take pictures of 32x32 pixels"),
+        ({"architecture": "own.nets:make"}, "own.nets:make: cannot take images of 32x32 pixels"),
         (
             {"architecture": "own.nets:one_output_more", "input_size": 8},
-            "own.nets:one_output_more: answers one picture of 8x8 pixels with (1, 11), expected (1, 10)",
+            "own.nets:one_output_more: answers one image of 8x8 pixels with (1, 11), expected (1, 10)",
         ),
     ],
 )
@@ -366,65 +353,3 @@ def test_a_network_that_cannot_be_had_is_one_sentence(own, spec, sentence):
         build(10, **spec)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-class Net(nn.Module):
-    """Three kinds of reader behind three layers, a layer that is called twice, and a class output."""
-
-    def __init__(self):
-        super().__init__()
-        self.to_norm = nn.Conv2d(3, 4, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(4)
-        self.to_relu = nn.Conv2d(4, 4, 3, padding=1, bias=False)
-        self.to_both = nn.Conv2d(4, 4, 1, bias=False)
-        self.norm_of_both = nn.BatchNorm2d(4)
-        self.twice = nn.Conv2d(4, 4, 1, bias=False)
-        self.unused = nn.Linear(2, 2, bias=False)
-        self.classes = nn.Conv2d(4, 6, 1, bias=False)
-
-    def forward(self, x):
-        x = self.to_relu(self.norm(self.to_norm(x)).relu()).relu()
-        x = self.to_both(x)
-        x = self.norm_of_both(x) + x
-        x = self.twice(self.twice(x)).relu()
-        return self.classes(x).relu().mean([2, 3])
-
-
-def test_repair_renormalises_what_no_batch_norm_does_and_not_the_classes():
-    assert renormalised_layers(Net()) == ("to_relu", "to_both")
-    assert renormalised_layers(build(10, model_type="RESNET18", width=cases.TINY)) == ()
-    without = build(10, model_type="RESNET18_NOBN", width=cases.TINY)
-    convolutions = [name for name, module in without.named_modules() if isinstance(module, nn.Conv2d)]
-    assert set(renormalised_layers(without)) == set(convolutions)
-    vgg = build(10, model_type="VGG11_NOBN", width=cases.TINY)
-    assert renormalised_layers(vgg) == cases.VGG11_CONVS[False]
-
-
-def test_a_network_that_cannot_be_traced_has_no_renormalised_layers():
-    class Branches(nn.Linear):
-        def forward(self, x):
-            return super().forward(x) if x.sum() > 0 else x
-
-    assert renormalised_layers(Branches(3, 3)) == ()
-
-
-def test_biases_are_given_where_they_are_missing_and_change_no_output():
-    network = Net().eval()
-    x = torch.randn(2, 3, 8, 8, generator=generator(0))
-    before, expected = set(network.state_dict()), network(x)
-    give_biases(network)
-    assert set(network.state_dict()) - before == {"to_relu.bias", "to_both.bias"}
-    assert network.to_relu.bias.shape == (4,)
-    assert torch.equal(network(x), expected)
-
-
-@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
-def test_biases_that_are_there_already_stay(model_type):
-    plain, with_biases = (
-        build(10, model_type=model_type, width=cases.TINY, biases=biases) for biases in (False, True)
-    )
-    gained = set(with_biases.state_dict()) - set(plain.state_dict())
-    needs = not cases.has_norm(model_type) and (
-        not cases.is_vgg(model_type) or not cases.has_bias(model_type)
-    )
-    assert gained == ({f"{name}.bias" for name in renormalised_layers(plain)} if needs else set())

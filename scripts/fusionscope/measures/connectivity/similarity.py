@@ -5,15 +5,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from fusionscope.alignment.activations import Moments, answers, traced_with
-from fusionscope.alignment.groups import (
-    alignment_groups,
-)
-from fusionscope.alignment.move import (
-    check_same_groups,
-)
+from fusionscope.alignment.activations import answers, traced_with
+from fusionscope.alignment.groups import alignment_groups
+from fusionscope.alignment.move import check_same_groups
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
+from fusionscope.moments import JointMoments
 from fusionscope.weights import Weights
 
 CKA_COLUMNS = ("seed", "model", "parent", "group", "cka")  # of a CSV file; `model` is the child
@@ -42,16 +39,16 @@ def cka_by_group(
     """
     groups_x, groups_y = alignment_groups(network_x), alignment_groups(network_y)
     check_same_groups(groups_x, groups_y)
-    sites = {
+    axes = {
         x.name: (x.read[0], y.read[0])
         for x, y in zip(groups_x.groups, groups_y.groups, strict=True)
         if x.read and y.read
     }
     traced_x, traced_y = traced_with(network_x, weights_x), traced_with(network_y, weights_y)
-    similarities = [Similarity() for _ in sites]
-    for number, x, y in answers(traced_x, traced_y, list(sites.values()), images, batch_size):
+    similarities = [Similarity() for _ in axes]
+    for number, x, y in answers(traced_x, traced_y, list(axes.values()), images, batch_size):
         similarities[number].add(x, y)
-    return {name: similarity.cka() for name, similarity in zip(sites, similarities, strict=True)}
+    return {name: similarity.cka() for name, similarity in zip(axes, similarities, strict=True)}
 
 
 def mean_similarity(by_parent: Mapping[str, Mapping[str, float]]) -> dict[str, Measurement]:
@@ -65,7 +62,7 @@ class Similarity:
     """Linear CKA of two representations of examples that come in batches."""
 
     def __init__(self) -> None:
-        self.xx, self.yy, self.xy = Moments(), Moments(), Moments()
+        self.xx, self.yy, self.xy = JointMoments(), JointMoments(), JointMoments()
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """A batch of x (n, k) and y (m, k), rows are neurons, whose columns are the same examples."""
@@ -86,6 +83,6 @@ class Similarity:
         return (xy / xx * (xy / yy)).item()  # squares of tiny norms would vanish
 
 
-def is_constant(moments: Moments) -> bool:
+def is_constant(moments: JointMoments) -> bool:
     """Whether no neuron varies by more than rounding (of x)."""
     return bool((moments.var_x <= (SINGLE_PRECISION * moments.mean_x).square()).all())

@@ -6,6 +6,7 @@ Inputs are what the network sees, i.e. normalised images, and f(x) are its logit
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,23 @@ from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound, lipschitz_upper_bound
 from fusionscope.seeding import generator
 
+# of vjp and jvp torch annotates a third result, which comes only with has_aux: hence 'type: ignore' below
 NUMBERS_AT_ONCE = 2**25  # of Jacobians that are held: 256 MiB in double precision
+
+
+def lipschitz(network: nn.Module, *, seed: int = 0, **options: Any) -> Measurement:
+    """The Lipschitz constant from below, as `lipschitz_constant` finds it, with the recipe's options.
+
+    `options`: `starts` and `power_iterations` of InputRecipe; defaults are the recipe's. Raises InputError
+    for an option that is not right. `network` is in eval mode, and knows its `input_shape` or takes images
+    of 3 x 32 x 32.
+    """
+    from fusionscope.measures.recipes import InputRecipe  # here: jobs are told all options
+    from fusionscope.options import check
+
+    recipe = check(InputRecipe, options).model_dump(exclude={"images"})
+    with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with a forward derivative
+        return Measurement(lipschitz_constant(network, seed=seed, **recipe))
 
 
 def measure_input_space(
@@ -56,7 +73,7 @@ def lipschitz_constant(network: nn.Module, *, seed: int, starts: int, power_iter
     v = random_directions((starts, *input_shape(network)), reference, seed, "lipschitz_constant")
     largest = 0.0
     for _ in range(power_iterations):
-        logits, pullback = vjp(network, v)
+        logits, pullback = vjp(network, v)  # type: ignore[misc]
         change = logits - origin
         largest = max(largest, change.flatten(1).norm(dim=1).max().item())
         (direction,) = pullback(change)
@@ -81,7 +98,7 @@ def local_lipschitz(network: nn.Module, x: Tensor, *, seed: int, power_iteration
 
 def exact_norms(network: nn.Module, x: Tensor, classes: int) -> Tensor:
     """Spectral norm (n,) of each image's Jacobian J, from all its rows: that of J J^T, by eigenvalues."""
-    logits, pullback = vjp(network, x)
+    logits, pullback = vjp(network, x)  # type: ignore[misc]
     units = torch.eye(classes, dtype=logits.dtype, device=x.device)
     rows = [pullback(unit.expand_as(logits))[0].detach().flatten(1) for unit in units]
     jacobians = torch.stack(rows, 1).double()
@@ -93,11 +110,11 @@ def power_iterated_norms(network: nn.Module, x: Tensor, *, seed: int, power_iter
 
     Each value is norm(J v) at a unit v.
     """
-    _, pullback = vjp(network, x)
+    _, pullback = vjp(network, x)  # type: ignore[misc]
     v = random_directions(x.shape, x, seed, "local_lipschitz")
     norms = x.new_zeros(len(x))
     for _ in range(power_iterations):
-        _, stretched = jvp(network, (x,), (v,))
+        _, stretched = jvp(network, (x,), (v,))  # type: ignore[misc]
         norms = torch.maximum(norms, stretched.norm(dim=1))
         (direction,) = pullback(stretched)
         v = unit(direction, otherwise=v)

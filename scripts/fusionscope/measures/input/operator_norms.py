@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,36 +18,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fusionscope.graph.trace import operation, shape, trace
+from fusionscope.graph.operations import Kind, Operation, look_up, spatial_rank, works_in_place
+from fusionscope.graph.trace import operation, shape, trace_network
 
-# The largest slopes of activations; modules by type.
-SILU_SLOPE = 1.0998393194337135  # at x tanh(x/2) = 2, where the second derivative vanishes
-GELU_SLOPE = 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi)  # at x = sqrt(2), likewise
-HARDSWISH_SLOPE = 1.5  # (2x + 3) / 6 at x = 3
-SLOPES: dict[object, float] = {
-    **dict.fromkeys((nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), 1.0),
-    **dict.fromkeys((nn.ReLU6, F.relu6, nn.Hardtanh, F.hardtanh, nn.Softplus, F.softplus), 1.0),
-    **dict.fromkeys((nn.Tanh, torch.tanh, F.tanh, "tanh"), 1.0),
-    **dict.fromkeys((nn.Sigmoid, torch.sigmoid, F.sigmoid, "sigmoid"), 0.25),
-    **dict.fromkeys((nn.Hardsigmoid, F.hardsigmoid), 1 / 6),
-    **dict.fromkeys((nn.SiLU, F.silu), SILU_SLOPE),
-    **dict.fromkeys((nn.Hardswish, F.hardswish), HARDSWISH_SLOPE),
-    **dict.fromkeys((nn.GELU, F.gelu), GELU_SLOPE),
-}
-# What moves numbers or drops some, and what does nothing in eval mode.
-REARRANGEMENTS = {
-    *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.ChannelShuffle),
-    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze),
-    *("flatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"),
-    *(torch.chunk, torch.split, "chunk", "split", operator.neg),
-}
-IN_PLACE_ADDITIONS = (operator.iadd, operator.isub, "add_", "sub_")
-ADDITIONS = (operator.add, operator.sub, torch.add, torch.sub, "add", "sub", *IN_PLACE_ADDITIONS)
-PRODUCTS = (operator.mul, torch.mul, "mul")
-CONCATENATIONS = (torch.cat, torch.concat, torch.stack)
-AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d)
 DENSE_SIZE = 256  # inputs of a matrix that is built
-SIZES = (getattr, "size", "dim", "numel")
 
 
 class NoBound(Exception):
@@ -74,7 +49,7 @@ def traced_in_double(network: nn.Module) -> fx.GraphModule:
     """A copy of the network in float64 and eval mode as a graph. Raises NoBound where torch.fx fails."""
     double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
     try:
-        return trace(double)
+        return trace_network(double)
     except Exception as error:  # whatever the network's own code raises when it meets a proxy
         raise NoBound(f"torch.fx cannot trace the network ({error})") from error
 
@@ -85,45 +60,76 @@ def node_bound(node: fx.Node, traced: fx.GraphModule, bound: Mapping[fx.Node, fl
         return 0.0  # the same for every input
     done = operation(node, traced)
     check_not_overwritten(node, done)
-    kind = done if node.op != "call_module" else type(done)
-    if kind in ADDITIONS and len(node.args) == 2 and not node.kwargs:  # torch.add(..., alpha=2) scales
+    known = look_up(done)
+    kind = known.kind if known else None
+    plain = len(node.args) == 2 and not node.kwargs  # torch.add(..., alpha=2) scales
+    if kind is Kind.ADDITION and plain:
         return sum_bound(node, bound)
-    if kind in CONCATENATIONS and isinstance(node.args[0], list | tuple):
-        return math.sqrt(sum(bound[source] ** 2 for source in node.args[0]))
-    if kind in PRODUCTS and len(node.args) == 2 and not node.kwargs:
+    if kind is Kind.JOIN and isinstance(node.args[0], list | tuple):
+        joined = [bound[source] for source in node.args[0] if isinstance(source, fx.Node)]
+        return math.sqrt(sum(each**2 for each in joined))
+    if kind is Kind.PRODUCT and plain:
         return product_bound(node, traced, bound)
     if not all(is_size(source) for source in node.all_input_nodes[1:]):
         raise unknown(node, "reads several tensors")
-    return bound[node.all_input_nodes[0]] * operator_norm(node, done, kind, traced)
+    return bound[node.all_input_nodes[0]] * operator_norm(node, done, traced)
 
 
-def operator_norm(node: fx.Node, done: object, kind: object, traced: fx.GraphModule) -> float:
+def operator_norm(node: fx.Node, done: object, traced: fx.GraphModule) -> float:
     """The Lipschitz constant of one operation at the size of input that it has in this network."""
     source = node.all_input_nodes[0]
-    if kind is nn.Conv2d:
+    if type(done) is nn.Conv2d:
         # with a batch norm behind it, both together are counted there
         return 1.0 if folded_into(node, traced) else convolution_norm(done, shape(source)[1:])
     if isinstance(done, _BatchNorm):
-        if source.op == "call_module" and folded_into(source, traced) is done:
-            folded = fuse_conv_bn_eval(operation(source, traced), done)
+        convolution, norm = operation(source, traced), folded_into(source, traced)
+        if isinstance(convolution, nn.Conv2d) and norm is not None and norm is done:
+            folded = fuse_conv_bn_eval(convolution, norm)
             return convolution_norm(folded, shape(source.all_input_nodes[0])[1:])
         return batch_norm_norm(node, done)
     if isinstance(done, nn.Linear):
         return torch.linalg.matrix_norm(done.weight, 2).item()
-    if kind in SLOPES and getattr(done, "approximate", "none") == node.kwargs.get("approximate", "none"):
-        return SLOPES[kind]
-    if kind in REARRANGEMENTS or (kind is operator.getitem and selects(node.args[1])):
+    known = look_up(done)
+    if known is not None:
+        found = known_norm(node, done, known, source)
+        if found is not None:
+            return found
+    name = getattr(type(done) if isinstance(done, nn.Module) else done, "__name__", done)
+    raise unknown(node, f"no Lipschitz constant is known for {name}")
+
+
+def known_norm(node: fx.Node, done: object, known: Operation, source: fx.Node) -> float | None:
+    """What the table says of an operation without weights, or what follows from its sizes; None: nothing."""
+    usual = getattr(done, "approximate", "none") == node.kwargs.get("approximate", "none")  # of GELU
+    if known.slope is not None and usual:
+        return known.slope
+    if done is operator.getitem and selects(node.args[1]):
         return 1.0
-    if kind is nn.MaxPool2d and not done.return_indices:
-        return max_pool_norm(done, shape(source), shape(node))
-    if kind is F.max_pool2d:
-        options = dict(zip(("kernel_size", "stride", "padding", "dilation"), node.args[1:], strict=False))
-        return max_pool_norm(nn.MaxPool2d(**options | node.kwargs), shape(source), shape(node))
-    if kind in AVERAGES:
+    if known.kind is Kind.MAX_POOL:
+        pool = max_pool_of(node, done)
+        return None if pool is None else max_pool_norm(pool, shape(source), shape(node))
+    if known.kind is Kind.AVERAGE_POOL and is_2d(done):
         return average_norm(node, done)
-    if kind in (torch.mean, "mean"):  # k numbers that become their mean: norm 1 / sqrt(k)
+    if known.kind is Kind.MEAN:  # k numbers that become their mean: norm 1 / sqrt(k)
         return math.sqrt(shape(node).numel() / shape(source).numel())
-    raise unknown(node, f"no Lipschitz constant is known for {getattr(kind, '__name__', kind)}")
+    return None
+
+
+def max_pool_of(node: fx.Node, done: object) -> nn.MaxPool2d | None:
+    """Max pooling in two dimensions as a module; None for other pools."""
+    if type(done) is nn.MaxPool2d:
+        return None if done.return_indices else done
+    if done is not F.max_pool2d:
+        return None
+    options: dict[str, Any] = dict(
+        zip(("kernel_size", "stride", "padding", "dilation"), node.args[1:], strict=False)
+    )
+    return nn.MaxPool2d(**options | node.kwargs)
+
+
+def is_2d(pool: object) -> bool:
+    name = type(pool).__name__ if isinstance(pool, nn.Module) else getattr(pool, "__name__", "")
+    return spatial_rank(name) == 2
 
 
 def unknown(node: fx.Node, why: str) -> NoBound:
@@ -134,7 +140,10 @@ def is_size(node: fx.Node) -> bool:
     """Whether `node` gives no tensor but numbers that depend on the shapes of tensors alone."""
     if "shape" in node.meta:
         return False
-    return node.target in SIZES or (bool(node.all_input_nodes) and all(map(is_size, node.all_input_nodes)))
+    known = None if node.op == "call_module" else look_up(node.target)
+    if known is not None and known.kind is Kind.SIZE:
+        return True
+    return bool(node.all_input_nodes) and all(map(is_size, node.all_input_nodes))
 
 
 def selects(index: object) -> bool:
@@ -147,9 +156,7 @@ def selects(index: object) -> bool:
 
 def check_not_overwritten(node: fx.Node, done: object) -> None:
     """Refuse an operation in place whose input is read again: by then it is not what its bound says."""
-    in_place = done in IN_PLACE_ADDITIONS if node.op != "call_module" else getattr(done, "inplace", False)
-    in_place = in_place or node.kwargs.get("inplace", False) or str(node.target).endswith("_")
-    if not in_place or not node.all_input_nodes:
+    if not node.all_input_nodes or not works_in_place(node, done):
         return
     order = {other: number for number, other in enumerate(node.graph.nodes)}
     if any(order[user] > order[node] for user in node.all_input_nodes[0].users):
@@ -167,10 +174,12 @@ def sum_bound(node: fx.Node, bound: Mapping[fx.Node, float]) -> float:
 def product_bound(node: fx.Node, traced: fx.GraphModule, bound: Mapping[fx.Node, float]) -> float:
     """Of a tensor times a number, or times a tensor of constants, element by element."""
     for factor, source in (node.args, node.args[::-1]):
-        if isinstance(source, fx.Node) and isinstance(factor, int | float):
+        if not isinstance(source, fx.Node):
+            continue
+        if isinstance(factor, int | float):
             return abs(factor) * bound[source]
         if isinstance(factor, fx.Node) and factor.op == "get_attr" and shape(node) == shape(source):
-            return constant(traced, factor.target).abs().max().item() * bound[source]
+            return constant(traced, str(factor.target)).abs().max().item() * bound[source]
     raise unknown(node, "a product of two activations is steeper the larger they are")
 
 
@@ -192,7 +201,7 @@ def batch_norm_norm(node: fx.Node, norm: _BatchNorm) -> float:
     """Of a batch norm by itself: in eval mode it scales each channel."""
     if not norm.track_running_stats:
         raise unknown(node, "a batch norm without running statistics depends on the batch")
-    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
     return (scale if norm.weight is None else norm.weight * scale).abs().max().item()
 
 
@@ -206,10 +215,9 @@ def convolution_norm(convolution: nn.Conv2d, input_shape: torch.Size) -> float:
     rows = convolution.weight.unflatten(0, (convolution.groups, -1))  # (groups, out, in, k, k)
     if convolution.kernel_size == (1, 1):
         return torch.linalg.matrix_norm(rows.flatten(2), 2).max().item()
-    one_group = nn.Conv2d(
-        rows.shape[2], rows.shape[1], convolution.kernel_size, convolution.stride, convolution.padding,
-        convolution.dilation, bias=False, padding_mode=convolution.padding_mode,
-    )  # fmt: skip
+    same = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+    options: dict[str, Any] = {name: getattr(convolution, name) for name in same}
+    one_group = nn.Conv2d(rows.shape[2], rows.shape[1], bias=False, **options)
     inputs = torch.Size((rows.shape[2], *input_shape[1:]))
     norm = dense_norm if convolution.groups > 1 and inputs.numel() <= DENSE_SIZE else linear_norm
     return max(norm(partial(one_group._conv_forward, weight=weight, bias=None), inputs) for weight in rows)
@@ -247,13 +255,13 @@ def linear_norm(apply: Callable[[Tensor], Tensor], input_shape: torch.Size) -> f
     return math.sqrt(max(largest, 0.0))
 
 
-def average_norm(node: fx.Node, done: object) -> float:
+def average_norm(node: fx.Node, done: Any) -> float:
     """Of average pooling, exactly. Channels do not mix: one is enough."""
 
     def apply(image: Tensor) -> Tensor:
         return done(image) if node.op == "call_module" else done(image, *node.args[1:], **node.kwargs)
 
-    input_shape = (1, *shape(node.all_input_nodes[0])[-2:])
+    input_shape = torch.Size((1, *shape(node.all_input_nodes[0])[-2:]))
     if math.prod(shape(node)[-2:]) > 1:
         return linear_norm(apply, input_shape)
     row = torch.autograd.functional.jacobian(apply, torch.zeros(1, *input_shape, dtype=torch.float64))
@@ -263,7 +271,7 @@ def average_norm(node: fx.Node, done: object) -> float:
 def max_pool_norm(pool: nn.MaxPool2d, before: torch.Size, after: torch.Size) -> float:
     """An upper bound for max pooling: the root of the largest number of windows that share an input.
 
-    Two pictures' maxima over a window differ by no more than some of its inputs do, so the squared
+    Two images' maxima over a window differ by no more than some of its inputs do, so the squared
     differences of all maxima sum to no more than the inputs', each counted once for every window.
     """
     options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)

@@ -6,16 +6,14 @@ piecewise linear (ReLU, max pooling, batch norm in eval mode), logits are piecew
 weight: that part has a zero diagonal, and the trace is Gauss and Newton's.
 """
 
-import operator
-
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.evaluation import predict
-from fusionscope.graph.trace import operation, trace
+from fusionscope.graph.operations import LAYERS, Kind, is_own, kind_of_module, look_up, of_module
+from fusionscope.graph.trace import operation, trace_network
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
@@ -24,58 +22,37 @@ FEWEST_DRAWS = 2  # where an error is asked for instead of a number of draws
 IMAGES_AT_ONCE = 16  # more are slower on CPUs
 NUMBERS_AT_ONCE = 2**25  # of the gradients of single images: 128 MiB
 
-LINEAR_LAYERS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | _BatchNorm
-PIECEWISE_LINEAR_MODULES = (
-    nn.ReLU | nn.LeakyReLU | nn.ReLU6 | nn.Hardtanh | nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d
-    | nn.Flatten | nn.Identity | nn.Dropout | nn.Dropout2d
-)  # fmt: skip
-PIECEWISE_LINEAR_FUNCTIONS = {
-    *(
-        F.relu,
-        torch.relu,
-        F.leaky_relu,
-        F.relu6,
-        F.max_pool2d,
-        F.avg_pool2d,
-        F.adaptive_avg_pool2d,
-        F.dropout,
-    ),
-    *(
-        operator.add,
-        operator.iadd,
-        operator.sub,
-        torch.add,
-        torch.cat,
-        torch.flatten,
-        torch.reshape,
-        torch.mean,
-    ),
-    *(operator.getitem, getattr, "relu", "flatten", "view", "reshape", "mean", "size", "add", "contiguous"),
-}
-
 
 def is_piecewise_linear(network: nn.Module) -> bool:
     """Whether logits are known to be piecewise linear in every single weight, in eval mode."""
     try:
-        traced = trace(network.eval())
+        traced = trace_network(network.eval())
     except Exception:  # whatever the network's own code raises when it meets a proxy
         return False
     called = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
-    layers = [node.target for node in called if isinstance(operation(node, traced), LINEAR_LAYERS)]
-    return len(layers) == len(set(layers)) and all(
-        node.op != "get_attr" and is_known(operation(node, traced)) for node in called
+    done = {node: operation(node, traced) for node in called}
+    with_weights = [node.target for node in called if has_weights(done[node])]
+    return len(with_weights) == len(set(with_weights)) and all(
+        node.op != "get_attr" and is_known(done[node]) for node in called
     )
+
+
+def has_weights(done: object) -> bool:
+    """Whether an operation is a layer or a batch norm, whose weights may enter only once."""
+    return isinstance(done, nn.Module) and kind_of_module(done) in (*LAYERS, Kind.BATCH_NORM)
 
 
 def is_known(done: object) -> bool:
     """Whether an operation is piecewise linear in what it reads, and in each of its weights."""
     if not isinstance(done, nn.Module):
-        return done in PIECEWISE_LINEAR_FUNCTIONS
-    if not type(done).__module__.startswith("torch.nn.modules."):
+        known = look_up(done)
+    elif not is_own(done):
         return False  # somebody's own layer, or one whose weights are computed from others
-    if isinstance(done, _BatchNorm):
-        return done.track_running_stats
-    return isinstance(done, LINEAR_LAYERS | PIECEWISE_LINEAR_MODULES)
+    elif isinstance(done, _BatchNorm) and not done.track_running_stats:
+        return False
+    else:
+        known = of_module(done)
+    return known is not None and known.piecewise_linear
 
 
 def gauss_newton_trace(
@@ -102,7 +79,7 @@ def gauss_newton_trace(
     found = torch.empty(len(p), 0, dtype=p.dtype, device=p.device)
     while found.shape[1] < (draws or classes):
         if (draws or found.shape[1] + FEWEST_DRAWS) >= classes:
-            squares = squared_pullbacks(network, images, residuals * p.sqrt().unsqueeze(2))
+            squares = squared_vjp_norms(network, images, residuals * p.sqrt().unsqueeze(2))
             return Measurement(squares.sum(1).mean().item())
         stream = generator(seed, "trace classes", found.shape[1])
         # an image that is sure has no masses left: whichever class is drawn counts nothing
@@ -112,7 +89,7 @@ def gauss_newton_trace(
         picked = residuals.gather(1, chosen.to(p.device).unsqueeze(2).expand(-1, -1, classes))
         directions = picked / picked.norm(dim=2, keepdim=True).clamp_min(1e-150)
         directions *= masses.sum(1).sqrt().view(-1, 1, 1)
-        found = torch.cat([found, squared_pullbacks(network, images, directions)], 1)
+        found = torch.cat([found, squared_vjp_norms(network, images, directions)], 1)
         value = found.mean().item()
         std_error = (found.var(1).sum() / found.shape[1]).sqrt().item() / len(found)
         if target_error is None or std_error <= target_error * value:
@@ -120,13 +97,16 @@ def gauss_newton_trace(
     raise AssertionError("as many draws as classes are exact")
 
 
-def squared_pullbacks(network: nn.Module, images: Images, directions: Tensor) -> Tensor:
+def squared_vjp_norms(network: nn.Module, images: Images, directions: Tensor) -> Tensor:
     """norm(J_i^T d)^2 (n, k) for each of the `directions` d (n, k, classes); J_i: logits by weights."""
     network.eval()
     parameters = {name: p.detach() for name, p in network.named_parameters()}
 
     def of_one(x: Tensor, directions: Tensor) -> Tensor:
-        _, pull = vjp(lambda parameters: functional_call(network, parameters, (x[None],))[0], parameters)
+        def logits(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(network, parameters, (x[None],))[0]
+
+        _, pull = vjp(logits, parameters)  # type: ignore[misc]  # three only with has_aux
         # all gradients of an image at once would take as many times the memory
         gradients = (pull(direction)[0] for direction in directions)
         return torch.stack([sum(part.square().sum() for part in g.values()) for g in gradients])

@@ -8,15 +8,18 @@ out of the trace.
 import copy
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from curvlinops import HessianLinearOperator
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_piecewise_linear
@@ -48,6 +51,64 @@ class LanczosRun:
     diagonal: np.ndarray  # (k,) q^T H q of each row q
 
 
+# Of one network and its images, with the recipe's options: for a notebook
+
+
+def hessian_top_eigenvalue(
+    network: nn.Module, images: Images, *, seed: int = 0, batch_size: int = 256, **options: Any
+) -> Measurement:
+    """The largest eigenvalue, signed, of the Hessian of the mean loss on all of `images`.
+
+    RIGHT-censored where the run ends before it has converged. `options` are those of HessianRecipe; defaults
+    are the recipe's. Raises InputError for an option that is not right, or where an operation of `network`
+    has no second derivative. `network` is put into eval mode and is otherwise left as it was.
+    """
+    recipe = checked_recipe(options)
+    with sdpa_kernel(SDPBackend.MATH):
+        hessian = hessian_operator(*at_precision(network, images, recipe["precision"]), batch_size)
+        check_second_derivative(hessian)
+        run = lanczos(hessian, recipe["lanczos_steps"], seed, 0)
+    return top_eigenvalue(run, recipe["eigenvalue_tolerance"])
+
+
+def hessian_trace(
+    network: nn.Module, images: Images, *, seed: int = 0, batch_size: int = 256, **options: Any
+) -> Measurement:
+    """The trace of the same Hessian, with its standard error. Options and errors as there."""
+    recipe = checked_recipe(options)
+    network, images = at_precision(network, images, recipe["precision"])
+    draws: TraceDraws = {
+        "seed": seed,
+        "draws": recipe["trace_draws"],
+        "target_error": recipe["trace_target_error"],
+    }
+    with sdpa_kernel(SDPBackend.MATH):
+        if is_piecewise_linear(network):
+            return gauss_newton_trace(network, images, batch_size, **draws)
+        hessian = hessian_operator(network, images, batch_size)
+        check_second_derivative(hessian)
+        return trace(hessian, lanczos(hessian, recipe["lanczos_steps"], seed, 0), **draws)
+
+
+def checked_recipe(options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of the Hessian but the number of images."""
+    from fusionscope.measures.recipes import HessianRecipe  # here: jobs are told all options
+    from fusionscope.options import check
+
+    return check(HessianRecipe, options).model_dump(exclude={"images"})
+
+
+# All of them
+
+
+class TraceDraws(TypedDict):
+    """How many random vectors the trace is found with, and from which seed."""
+
+    seed: int
+    draws: int | None
+    target_error: float | None
+
+
 def measure_hessian(
     network: nn.Module,
     images: Images,
@@ -65,34 +126,49 @@ def measure_hessian(
 
     Holds `lanczos_steps` vectors of the size of the parameters, beside what products need. `precision`:
     'double' for everything in float64, 'single' for the network's own. Nothing, and a warning in the log,
-    for a network with an operation of which PyTorch has no second derivative (nn.Hardsigmoid, say).
+    where PyTorch has no second derivative of an operation of the network (nn.Hardsigmoid, say).
     """
-    if precision == "double":
-        network = copy.deepcopy(network).double()
-        images = replace(images, mean=images.mean.double(), std=images.std.double())
-    hessian = hessian_operator(network, images, batch_size)
-    try:
-        hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
-    except NotImplementedError as error:  # its first line names the operation
-        reason = str(error).partition("\n")[0]
-        logging.getLogger("fusionscope").warning("the Hessian is left out: %s", reason)
-        return {}, SpectralDensity(np.empty(0), np.empty(0))
-    run = lanczos(hessian, lanczos_steps, seed, 0)
-    trace_options = {"seed": seed, "draws": trace_draws, "target_error": trace_target_error}
-    if is_piecewise_linear(network):
-        trace_found = gauss_newton_trace(network, images, batch_size, **trace_options)
-    else:
-        trace_found = trace(hessian, run, **trace_options)
-    measurements = {
-        "hessian_top_eigenvalue": top_eigenvalue(run, eigenvalue_tolerance),
-        "hessian_trace": trace_found,
-    }
-    runs = [replace(run, basis=run.basis[:0])]
-    del run  # and with it its basis: the other starts need the room
-    for start in range(1, density_starts):
-        other = lanczos(hessian, lanczos_steps, seed, start)
-        runs.append(replace(other, basis=other.basis[:0]))
+    network, images = at_precision(network, images, precision)
+    draws: TraceDraws = {"seed": seed, "draws": trace_draws, "target_error": trace_target_error}
+    with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with second derivatives
+        hessian = hessian_operator(network, images, batch_size)
+        try:
+            check_second_derivative(hessian)
+        except InputError as error:
+            logging.getLogger("fusionscope").warning("the Hessian is left out: %s", error)
+            return {}, SpectralDensity(np.empty(0), np.empty(0))
+        run = lanczos(hessian, lanczos_steps, seed, 0)
+        if is_piecewise_linear(network):
+            trace_found = gauss_newton_trace(network, images, batch_size, **draws)
+        else:
+            trace_found = trace(hessian, run, **draws)
+        measurements = {
+            "hessian_top_eigenvalue": top_eigenvalue(run, eigenvalue_tolerance),
+            "hessian_trace": trace_found,
+        }
+        runs = [replace(run, basis=run.basis[:0])]
+        del run  # and with it its basis: the other starts need the room
+        for start in range(1, density_starts):
+            other = lanczos(hessian, lanczos_steps, seed, start)
+            runs.append(replace(other, basis=other.basis[:0]))
     return measurements, spectral_density(runs, lanczos_steps, DENSITY_POINTS)
+
+
+def density_rows(density: SpectralDensity, *, seed: int, model: str) -> list[dict[str, object]]:
+    """One row, with DENSITY_COLUMNS as keys, per point of the grid."""
+    points = zip(density.eigenvalue, density.density, strict=True)
+    return [
+        {"seed": seed, "model": model, "eigenvalue": eigenvalue, "density": value}
+        for eigenvalue, value in points
+    ]
+
+
+def at_precision(network: nn.Module, images: Images, precision: str) -> tuple[nn.Module, Images]:
+    """Copies in float64 for 'double'; as they are for 'single'."""
+    if precision != "double":
+        return network, images
+    double = replace(images, mean=images.mean.double(), std=images.std.double())
+    return copy.deepcopy(network).double(), double
 
 
 def hessian_operator(network: nn.Module, images: Images, batch_size: int) -> HessianLinearOperator:
@@ -105,7 +181,15 @@ def hessian_operator(network: nn.Module, images: Images, batch_size: int) -> Hes
     )
 
 
-def lanczos(hessian, steps: int, seed: int, *role: str | int) -> LanczosRun:
+def check_second_derivative(hessian: HessianLinearOperator) -> None:
+    """Raise InputError where PyTorch has no second derivative of an operation of the network."""
+    try:
+        hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
+    except NotImplementedError as error:  # its first line names the operation
+        raise InputError(str(error).partition("\n")[0]) from error
+
+
+def lanczos(hessian: HessianLinearOperator, steps: int, seed: int, *role: str | int) -> LanczosRun:
     """A Lanczos run with full reorthogonalisation, so that no Ritz value comes twice.
 
     From random signs; ends early where the Krylov space is exhausted (curvlinops' own run does neither).
@@ -135,7 +219,7 @@ def lanczos(hessian, steps: int, seed: int, *role: str | int) -> LanczosRun:
     return LanczosRun(values, vectors[0] ** 2, residuals, basis[:k], np.array(diagonal))
 
 
-def random_signs(hessian, *role: str | int) -> Tensor:
+def random_signs(hessian: HessianLinearOperator, *role: str | int) -> Tensor:
     """A Rademacher vector (omega,), drawn on the CPU so that every device gets the same."""
     signs = torch.randint(0, 2, (hessian.shape[1],), generator=generator(*role)) * 2 - 1
     return signs.to(hessian.device, hessian.dtype)
@@ -152,7 +236,12 @@ def top_eigenvalue(run: LanczosRun, tolerance: float) -> Measurement:
 
 
 def trace(
-    hessian, run: LanczosRun, *, seed: int, draws: int | None = None, target_error: float | None = None
+    hessian: HessianLinearOperator,
+    run: LanczosRun,
+    *,
+    seed: int,
+    draws: int | None = None,
+    target_error: float | None = None,
 ) -> Measurement:
     """Hutch++'s estimator: exact on the span of the run's basis Q, Hutchinson's on what is orthogonal to it.
 
@@ -162,15 +251,17 @@ def trace(
     standard error is that of the mean over `draws`, or over as many as bring it to `target_error` of the
     trace.
     """
-    known, products = float(run.diagonal.sum()), []
+    known = float(run.diagonal.sum())
+    products: list[float] = []
     while len(products) < (draws or MOST_DRAWS):
         v = random_signs(hessian, seed, "hutchinson draw", len(products))
         v -= run.basis.T @ (run.basis @ v)
         products.append(torch.dot(v, hessian @ v).item())
-        value, std_error = known + np.mean(products), mean_error(products)
-        if target_error and len(products) >= FEWEST_DRAWS and std_error <= target_error * abs(value):
+        value, std_error = float(known + np.mean(products)), mean_error(products)
+        enough = len(products) >= FEWEST_DRAWS
+        if target_error and enough and std_error is not None and std_error <= target_error * abs(value):
             break
-    return Measurement(float(value), std_error)
+    return Measurement(value, std_error)
 
 
 def mean_error(samples: Sequence[float]) -> float | None:

@@ -1,4 +1,4 @@
-"""Where a network is right, and the gradient of its loss, on one fixed sample and at perturbed weights."""
+"""What a network gets right, and the gradient of its loss, on one fixed sample and at perturbed weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,15 +37,6 @@ def fastest_layout(network: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if crashes else torch.channels_last
 
 
-def farthest(w: Tensor, origins: Sequence[nn.Module]) -> nn.Module | None:
-    """The one of `origins` whose parameters are at the largest distance from `w`; None if there are none."""
-
-    def distance(origin: nn.Module) -> float:
-        return (w - flatten_parameters(origin)).double().norm().item()
-
-    return max(origins, key=distance, default=None)
-
-
 class Landscape:
     """A network in eval mode whose weights are moved in place and put back bit for bit.
 
@@ -72,7 +63,7 @@ class Landscape:
         return self.weights[0].device
 
     @contextmanager
-    def excursion(self) -> Iterator[None]:
+    def restoring_weights(self) -> Iterator[None]:
         """Weights may be moved inside; afterwards they are what they were."""
         try:
             yield
@@ -86,7 +77,7 @@ class Landscape:
             p.copy_(to(w, p, *parts))
 
     @torch.inference_mode()
-    def right(self, index: Tensor | None = None) -> Tensor:
+    def correct(self, index: Tensor | None = None) -> Tensor:
         """Which of the images at `index` (k,) are classified correctly: (k,) bool. All without an index."""
         x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
         self.evaluated += len(y)
@@ -95,20 +86,20 @@ class Landscape:
         return torch.cat(answers).eq(y)
 
     def gradient(self, index: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The gradient of the mean cross-entropy on the images at `index`, and which of them are right."""
+        """The gradient of the mean cross-entropy on the images at `index`, and which of them are correct."""
         self.differentiated += len(index)
         self.network.zero_grad(set_to_none=True)
         x, y = self.x[index], self.y[index]
-        right = []
+        correct = []
         for batch, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True):
             with self.arithmetic():
                 logits = self.network(batch)
             # backward() adds up in place, where grad() would need a second gradient
             (F.cross_entropy(logits.to(x.dtype), labels, reduction="sum") / len(y)).backward()
-            right.append(logits.detach().argmax(1).eq(labels))
+            correct.append(logits.detach().argmax(1).eq(labels))
         gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.network.zero_grad(set_to_none=True)
-        return gradient, torch.cat(right)
+        return gradient, torch.cat(correct)
 
     def arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

@@ -1,12 +1,11 @@
 """The scale of a perturbation at which a given share of the accuracy is lost: bracketing root finding.
 
 What is searched is a deterministic function: its random draws are common to all scales. A value of it
-is a mean over items (draws, or images), of which no more are looked at than its sign needs.
+is a mean over items (draws, or images); it looks at no more of them than its sign needs.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
@@ -15,10 +14,11 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
+from fusionscope.measures.parameter.perturbation import Scale
 
 ACCURACY_DROP = 0.1  # Jiang et al.'s threshold
-ALLOWED = ACCURACY_DROP + 1e-9  # rounding of a difference of accuracies: 0.8 - 0.7 is a little more than 0.1
-SIGN_ERROR = 1e-3  # chance that a look at a part of the items mistakes the sign of the mean of all
+MAX_DROP = ACCURACY_DROP + 1e-9  # rounding of a difference of accuracies: 0.8 - 0.7 is a little more than 0.1
+SIGN_ERROR = 1e-3  # chance that a part of the items shows the wrong sign of the mean of all
 SLOPE_STEP = 0.1  # in log scale, to each side, for the error of a root; drops are convex: wider is steeper
 FIRST_STEP, FINE_STEP = math.log(4), math.log(1.1)  # from a guess towards a bracket; steps double
 FIRST_DRAWS, MOST_DRAWS = 16, 4096  # where an error is asked for instead of a number of draws
@@ -26,17 +26,8 @@ FIRST_DRAWS, MOST_DRAWS = 16, 4096  # where an error is asked for instead of a n
 Items = Callable[[int, int], Tensor]  # (start, stop) -> accuracy lost by these items (stop - start,)
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The largest perturbation scale that keeps the accuracy; `log_error` is its relative error."""
-
-    value: float
-    log_error: float | None
-    censored: str
-
-
-def looked_at(items: Items, total: int, first: int, spread: float) -> Tensor:
-    """The first of `total` items, as many as make clear on which side of ALLOWED their mean lies.
+def sample_until_decided(items: Items, total: int, first: int, spread: float) -> Tensor:
+    """The first of `total` items, as many as make clear on which side of MAX_DROP their mean lies.
 
     `first` of them, then twice as many, and so on; `spread` is the least that one item is taken to vary.
     """
@@ -47,19 +38,19 @@ def looked_at(items: Items, total: int, first: int, spread: float) -> Tensor:
 
 
 def is_clear(lost: Tensor, total: int, spread: float) -> bool:
-    """Whether the mean of all `total` items lies on the same side of ALLOWED as that of those in `lost`.
+    """Whether the mean of all `total` items lies on the same side of MAX_DROP as that of those in `lost`.
 
     Student's t for a sample without replacement from finitely many; wrong with a chance of SIGN_ERROR / 2.
     """
     n = len(lost)
     error = max(lost.std().item(), spread) * math.sqrt(max(0.0, 1 / n - 1 / total))
-    return abs(lost.mean().item() - ALLOWED) > -stdtrit(n - 1, SIGN_ERROR / 2) * error
+    return abs(lost.mean().item() - MAX_DROP) > -stdtrit(n - 1, SIGN_ERROR / 2) * error
 
 
 def crossing(
     drop: Callable[[float], float], low: float, high: float, tolerance: float, *, guess: float, step: float
 ) -> tuple[float, str]:
-    """Where `drop` passes ALLOWED, within `tolerance`, and whether that is censored; all in log scale.
+    """Where `drop` passes MAX_DROP, within `tolerance`, and whether that is censored; all in log scale.
 
     From `guess` in steps that double until two points bracket the root, then Brent's method. Where not even
     `high` costs that much the answer is `high`, RIGHT-censored; where `low` already costs more, `low`,
@@ -69,7 +60,7 @@ def crossing(
     @cache
     def excess(log_scale: float) -> float:
         # what lies far above says no more than its sign: a drop is at least about 0, at most about 1
-        return min(drop(math.exp(log_scale)) - ALLOWED, ALLOWED)
+        return min(drop(math.exp(log_scale)) - MAX_DROP, MAX_DROP)
 
     position = guess
     downwards = excess(position) > 0
@@ -93,7 +84,7 @@ def largest_mean_scale(
     draws: int | None = None,
     target_error: float | None = None,
 ) -> Scale:
-    """The scale at which the mean over draws passes ALLOWED.
+    """The scale at which the mean over draws passes MAX_DROP.
 
     `drops(scale, start, stop)`: the accuracy lost by these draws; `spread`: the least that one is taken to
     vary. Either `draws` of them are used, or as many as bring the relative standard error to `target_error`
@@ -106,15 +97,16 @@ def largest_mean_scale(
     while True:
 
         def mean_drop(scale: float, count: int = count) -> float:
-            return looked_at(partial(drops, scale), count, first, spread).mean().item()
+            return sample_until_decided(partial(drops, scale), count, first, spread).mean().item()
 
         root, censored = crossing(mean_drop, *ends, tolerance, guess=guess, step=step)
         if censored != NOT_CENSORED:
             return Scale(low if censored == LEFT else high, None, censored)
         value = math.exp(root)
         found = Scale(value, log_error(drops, value, count), NOT_CENSORED)
-        reached = target_error is None or found.log_error is None or found.log_error <= target_error
-        if reached or count == MOST_DRAWS:
+        if target_error is None or found.log_error is None:
+            return found
+        if found.log_error <= target_error or count == MOST_DRAWS:
             return found
         wanted = math.ceil(1.1 * count * (found.log_error / target_error) ** 2)
         guess, step = root, FINE_STEP
@@ -155,11 +147,11 @@ def largest_worst_scale(
     tolerance: float,
     guess: float | None = None,
 ) -> Scale:
-    """The smallest over starts of the scale at which the worst case found from a start passes ALLOWED.
+    """The smallest over starts of the scale at which the worst case found from a start passes MAX_DROP.
 
     `drop(scale, start)`: the accuracy lost. The search sets out from `guess`, or from the middle of the
     range. Starts are taken one by one: one that withstands the smallest scale so far costs a single look,
-    one that does not moves the search. The error is the bootstrap's over starts, of which those that
+    one that does not moves the search. The error is the bootstrap's over starts; those that
     withstood are placed by the slope of the drop.
     """
     lowest, highest = math.log(low), math.log(high)
@@ -172,14 +164,16 @@ def largest_worst_scale(
         if start == 0:
             position, step = first, FIRST_STEP
         else:
-            spare = ALLOWED - drop(math.exp(root), start)
+            spare = MAX_DROP - drop(math.exp(root), start)
             if spare >= 0:
                 withstood.append((root, spare))
                 continue
             position, step = root, FINE_STEP
-        root, censored = crossing(
-            lambda scale, start=start: drop(scale, start), lowest, root, tolerance, guess=position, step=step
-        )
+
+        def drop_from_start(scale: float, start: int = start) -> float:
+            return drop(scale, start)
+
+        root, censored = crossing(drop_from_start, lowest, root, tolerance, guess=position, step=step)
         culprit = start
         roots.append(root)
         if censored == LEFT:

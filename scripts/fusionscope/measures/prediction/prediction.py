@@ -68,7 +68,7 @@ def calibration_error(logits: Tensor, labels: Tensor, *, bins: int, seed: int) -
 
 
 def binned_error(confidences: Tensor, hits: Tensor, bins: int) -> float:
-    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1, of which `hits` (n,) were right.
+    """|accuracy - confidence| over bins [low, high) of confidences (n,) < 1; `hits` (n,): 1 where correct.
 
     The same operations as torchmetrics' (tested), which takes more than two seconds to import.
     """

@@ -10,7 +10,10 @@ from measure_cases import WIDTH, random_images, randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fusionscope.errors import InputError
+from fusionscope.measurement import Measurement
 from fusionscope.measures.input.lipschitz import (
+    lipschitz,
     lipschitz_constant,
     local_lipschitz,
     measure_input_space,
@@ -139,6 +142,14 @@ def test_constant_of_a_ridge_function_is_its_slope():
     assert lipschitz_constant(network, seed=0, starts=1, power_iterations=3) == pytest.approx(slope, rel=1e-9)
     found = local_lipschitz(network, random_images(3).normalised(), seed=0, power_iterations=3)
     assert found.tolist() == pytest.approx([slope] * 3, rel=1e-9)
+
+
+def test_the_constant_by_itself_has_the_recipe_s_options():
+    network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
+    expected = lipschitz_constant(network, seed=1, starts=10, power_iterations=2)
+    assert lipschitz(network, seed=1, power_iterations=2) == Measurement(expected)
+    with pytest.raises(InputError, match="unknown key 'steps'"):
+        lipschitz(network, steps=3)
 
 
 def test_constant_is_the_best_of_its_starts():

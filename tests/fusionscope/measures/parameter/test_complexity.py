@@ -3,12 +3,10 @@
 import math
 from dataclasses import replace
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from measure_cases import WIDTH, random_images, randomise, smooth_network
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,28 +15,32 @@ from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.measures.input.operator_norms import NoBound
 from fusionscope.measures.parameter.complexity import (
-    MEASURES,
-    fold_batch_norm,
-    gradient_square,
     log_product,
-    margin_quantile,
     mean_square_of_single_gradients,
-    measure_complexity,
-    path_norm,
-    spectral_norms,
     sum_over_layers,
+    sum_over_paths,
 )
 from fusionscope.measures.parameter.landscape import Landscape
+from fusionscope.measures.parameter.subject import (
+    Subject,
+    fold_batch_norm,
+    gradient_square,
+    load_measures,
+    margin_quantile,
+    measure_complexity,
+    spectral_norms,
+)
+from fusionscope.measures.recipes import COMPLEXITY
 from fusionscope.networks.build import build
 
-SCHEMA = Path(__file__).parent.parent / "schemas/config.schema.yaml"
+MEASURES = load_measures(COMPLEXITY)
 SHAPE = (3, 8, 8)
 OF_GRADIENTS = ("gradient_norm", "gradient_variance")
 OF_MARGINS = ("inverse_margin", "log_normalised_inverse_margin")
 
 
 class Net(nn.Module):
-    """Any function of modules as a network for pictures of `shape`, with random weights."""
+    """Any function of modules as a network for images of `shape`, with random weights."""
 
     def __init__(self, function, shape: tuple[int, ...] = SHAPE, seed: int = 0, **modules: nn.Module):
         super().__init__()
@@ -101,7 +103,8 @@ def measure(network, names=tuple(MEASURES), *, images=None, train_images=None, o
         size = network.input_shape[1]
         images = own_labels(network, random_images(9, size=size, classes=3, seed=4))
     landscape = Landscape(network, images, batch_size)
-    found = measure_complexity(names, landscape, images if train_images is None else train_images, origin)
+    subject = Subject(landscape, images if train_images is None else train_images, origin)
+    found = measure_complexity({name: MEASURES[name] for name in names}, subject)
     assert all(number == Measurement(number.value) for number in found.values())  # exact: no error
     return {name: number.value for name, number in found.items()}
 
@@ -208,7 +211,7 @@ def test_spectral_norms_are_those_of_the_dense_matrices():
 
 
 def test_a_convolution_has_the_norm_it_has_at_its_size_of_input():
-    # the same weights on larger pictures have a larger norm, as fewer of their pixels are at a border
+    # the same weights on larger images have a larger norm, as fewer of their pixels are at a border
     found = {}
     for size in (3, 6):
         network = chain(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), shape=(1, size, size))
@@ -302,7 +305,7 @@ def test_path_norm_of_a_perceptron_is_the_sum_over_all_paths():
     linear = [nn.Linear(a, b, bias=False) for a, b in pairwise(widths)]
     network = chain(nn.Flatten(), linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2], shape=(3, 2, 2))
     expected = all_paths(*(layer.weight for layer in linear))
-    assert path_norm(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
+    assert sum_over_paths(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
     assert measure(network, ["path_norm"])["path_norm"] == pytest.approx(expected, rel=1e-12)
 
 
@@ -313,7 +316,7 @@ def test_a_bias_is_a_path_from_an_input_of_its_own():
     a = torch.zeros(5, 13, dtype=torch.float64)
     a[:4, :12], a[:4, 12], a[4, 12] = first.weight.detach(), first.bias.detach(), 1
     b = torch.cat([second.weight.detach(), second.bias.detach()[:, None]], 1)
-    assert path_norm(fold_batch_norm(network)) == pytest.approx(all_paths(a, b), rel=1e-12)
+    assert sum_over_paths(fold_batch_norm(network)) == pytest.approx(all_paths(a, b), rel=1e-12)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -328,7 +331,7 @@ def test_path_norm_of_convolutions_is_the_sum_over_all_paths(batch_norm):
     if batch_norm:  # and from what it adds
         shift = network[:2](torch.zeros(1, 2, 3, 3, dtype=torch.float64)).detach().flatten()[:, None]
         expected += all_paths(shift, second)
-    assert path_norm(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
+    assert sum_over_paths(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_shortcut_is_a_path_too():
@@ -342,7 +345,7 @@ def test_a_shortcut_is_a_path_too():
     a, b = matrix(network.a, torch.Size((2, 2, 2))), matrix(network.b, torch.Size((3, 2, 2)))
     last = network.linear.weight
     expected = all_paths(last) + all_paths(a, b, last)
-    assert path_norm(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
+    assert sum_over_paths(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
 
 
 def plain_margins(logits: Tensor, labels: Tensor) -> list[float]:
@@ -515,7 +518,7 @@ def test_a_network_that_is_often_wrong_has_no_margin(caplog):
     images = own_labels(network, random_images(20, size=8, classes=3, seed=4))
     wrong = replace(images, labels=torch.cat([(images.labels[:4] + 1) % 3, images.labels[4:]]))
     found = measure(network, images=wrong, origin=network)
-    assert left_out(found, caplog, "a tenth of the train set or more is not right") == {*OF_MARGINS}
+    assert left_out(found, caplog, "a tenth of the train set or more is not correct") == {*OF_MARGINS}
     # one of twenty may be wrong
     right = replace(images, labels=torch.cat([wrong.labels[:1], images.labels[1:]]))
     assert set(measure(network, OF_MARGINS, images=right)) == {*OF_MARGINS}
@@ -534,7 +537,16 @@ def test_measuring_leaves_the_networks_as_they_were(model_type):
     assert measure(network, images=images, origin=origin) == found
 
 
-def test_the_schema_knows_just_these_measures():
-    schema = yaml.safe_load(SCHEMA.read_text())
-    names = schema["$defs"]["measurements"]["properties"]["complexity"]["items"]["enum"]
-    assert sorted(names) == sorted(MEASURES)
+def test_a_measure_of_one_s_own_is_a_function_of_the_subject(tmp_path, monkeypatch):
+    (tmp_path / "own_measures.py").write_text(
+        "def layers(subject):\n    return float(len(subject.weights))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    measures = load_measures({"layers": "own_measures:layers", "path_norm": COMPLEXITY["path_norm"]})
+    network = convolutional()
+    subject = Subject(
+        Landscape(network, random_images(4, size=8, classes=3), 4), random_images(4, size=8), None
+    )
+    found = measure_complexity(measures, subject)
+    assert list(found) == ["layers", "path_norm"]
+    assert found["layers"] == Measurement(5.0)

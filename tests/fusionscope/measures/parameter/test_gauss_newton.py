@@ -14,7 +14,7 @@ from fusionscope.measurement import Measurement
 from fusionscope.measures.parameter.gauss_newton import (
     gauss_newton_trace,
     is_piecewise_linear,
-    squared_pullbacks,
+    squared_vjp_norms,
 )
 from fusionscope.measures.parameter.hessian import measure_hessian
 from fusionscope.networks.build import build
@@ -145,7 +145,7 @@ def test_a_sure_network_has_a_trace_of_zero(images):
 def test_pullbacks_are_those_of_the_jacobian(images):
     network = residual()
     directions = torch.randn(12, 2, 3, generator=torch.Generator().manual_seed(0)).double()
-    found = squared_pullbacks(network, images, directions)
+    found = squared_vjp_norms(network, images, directions)
     parameters = list(network.parameters())
     for i, x in enumerate(images.normalised()):
         for k in range(2):

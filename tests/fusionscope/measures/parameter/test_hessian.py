@@ -12,11 +12,14 @@ from curvlinops.examples import TensorLinearOperator
 from measure_cases import dense_hessian, random_images, randomise, smooth_network
 from torch import Tensor, nn
 
+from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 from fusionscope.measures.parameter.hessian import (
     FEWEST_DRAWS,
     hessian_operator,
+    hessian_top_eigenvalue,
+    hessian_trace,
     lanczos,
     measure_hessian,
     spectral_density,
@@ -377,3 +380,17 @@ def test_a_network_without_second_derivatives_has_no_hessian_and_the_log_says_so
     assert measurements == {}
     assert len(density.eigenvalue) == len(density.density) == 0
     assert "the Hessian is left out" in caplog.text
+    with pytest.raises(InputError, match="hardsigmoid_backward"):
+        hessian_top_eigenvalue(network, cases.labelled([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("piecewise_linear", [False, True])
+def test_each_number_by_itself_is_that_of_all_together(piecewise_linear):
+    network, images = smooth_network(), random_images(6, size=4, classes=3)
+    if piecewise_linear:
+        network = nn.Sequential(*(nn.ReLU() if isinstance(m, nn.Tanh) else m for m in network))
+    options = {"lanczos_steps": 8, "trace_draws": 4, "eigenvalue_tolerance": 0.1}
+    measured, _ = measure_hessian(network, images, 4, seed=3, density_starts=1, **options)
+    found = hessian_top_eigenvalue(network, images, seed=3, batch_size=4, **options)
+    assert found == measured["hessian_top_eigenvalue"]
+    assert hessian_trace(network, images, seed=3, batch_size=4, **options) == measured["hessian_trace"]

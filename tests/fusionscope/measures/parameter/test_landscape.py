@@ -12,8 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from torch.profiler import ProfilerActivity, profile
 
 from fusionscope.images import Images
-from fusionscope.measures.parameter.flatness import find_scales
-from fusionscope.measures.parameter.landscape import Landscape, farthest, fastest_layout, flatten_parameters
+from fusionscope.measures.parameter.landscape import Landscape, fastest_layout, flatten_parameters
+from fusionscope.measures.parameter.scales import find_scales
 from fusionscope.networks.build import build
 
 
@@ -82,28 +82,16 @@ def test_flat_weights_are_a_copy(network):
     assert torch.equal(flatten_parameters(network), before)
 
 
-def test_the_farthest_origin_is_the_one_whose_parameters_are(network):
-    w = flatten_parameters(network)
-    origins = [smooth_network(batch_norm=True) for _ in range(3)]  # the same weights
-    with torch.no_grad():
-        for origin, distance in zip(origins, (3.0, 5.0, 4.0), strict=True):
-            origin[0].bias[1] += distance
-        origins[0][1].running_mean += 100  # a buffer is not a weight
-    assert farthest(w, origins) is origins[1]
-    assert farthest(w, origins[::-1]) is origins[1]
-    assert farthest(w, []) is None
-
-
 @pytest.mark.parametrize("index", [ALL, SOME], ids=["all", "some"])
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 100])
-def test_right_images_and_gradient_are_those_of_the_module(network, images, batch_size, index):
+def test_correct_images_and_gradient_are_those_of_the_module(network, images, batch_size, index):
     x, y = images.normalised()[index], images.labels[index]
     logits = network(x)
     expected = torch.autograd.grad(F.cross_entropy(logits, y), list(network.parameters()))
-    right = [bool(row.argmax() == label) for row, label in zip(logits, y, strict=True)]
+    correct = [bool(row.argmax() == label) for row, label in zip(logits, y, strict=True)]
     landscape = Landscape(network, images, batch_size)
-    gradient, right_too = landscape.gradient(index)
-    assert landscape.right(index).tolist() == right_too.tolist() == right
+    gradient, correct_too = landscape.gradient(index)
+    assert landscape.correct(index).tolist() == correct_too.tolist() == correct
     for found, part in zip(gradient, expected, strict=True):
         torch.testing.assert_close(found, part, rtol=1e-10, atol=1e-14)
         assert not found.requires_grad
@@ -111,10 +99,10 @@ def test_right_images_and_gradient_are_those_of_the_module(network, images, batc
 
 def test_images_by_index_agree_with_the_whole(network, images):
     landscape = Landscape(network, images, 4)
-    whole = landscape.right()
+    whole = landscape.correct()
     assert len(landscape) == len(whole) == 11
     assert 0 < whole.sum() < 11
-    assert torch.equal(landscape.right(SOME), whole[SOME])
+    assert torch.equal(landscape.correct(SOME), whole[SOME])
     assert torch.equal(landscape.gradient(SOME)[1], whole[SOME])
 
 
@@ -123,7 +111,7 @@ def test_gradient_is_the_slope_of_the_loss(network, images):
     loss, w = flat_loss(network, images.normalised(), images.labels)
     away, direction = directions(network, seed=0, scale=0.1), directions(network, seed=1)
     landscape = Landscape(network, images, 4)
-    with landscape.excursion():
+    with landscape.restoring_weights():
         landscape.move(lambda w, p, step: w + step, away)
         gradient, _ = landscape.gradient(ALL)
     w, direction = w + parameters_to_vector(away), parameters_to_vector(direction)
@@ -166,13 +154,13 @@ def test_at_other_weights_it_is_the_network_that_has_them(model_type):
     images = own_labels(theirs, random_images(20))
     x = images.normalised()
     landscape = Landscape(ours, images, 7)
-    before = landscape.right()
+    before = landscape.correct()
     assert not before.all()
-    with landscape.excursion():
+    with landscape.restoring_weights():
         landscape.move(lambda w, p, other: other, list(theirs.parameters()))
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-12, atol=1e-12)
-        assert landscape.right().all()
-    assert torch.equal(landscape.right(), before)
+        assert landscape.correct().all()
+    assert torch.equal(landscape.correct(), before)
 
 
 def test_a_network_in_training_mode_is_evaluated_in_eval_mode(network, images):
@@ -180,9 +168,9 @@ def test_a_network_in_training_mode_is_evaluated_in_eval_mode(network, images):
     expected = Landscape(network, images, 4).gradient(ALL)[0]
     before = bits(network)
     landscape = Landscape(network.train(), images, 4)
-    assert torch.equal(landscape.right(), answers.eq(images.labels))
-    gradient, right = landscape.gradient(ALL)
-    assert torch.equal(right, answers.eq(images.labels))
+    assert torch.equal(landscape.correct(), answers.eq(images.labels))
+    gradient, correct = landscape.gradient(ALL)
+    assert torch.equal(correct, answers.eq(images.labels))
     assert all(torch.equal(g, e) for g, e in zip(gradient, expected, strict=True))
     # batch norm's statistics are among them
     assert all(torch.equal(after, b) for after, b in zip(bits(network), before, strict=True))
@@ -195,14 +183,14 @@ def test_looking_leaves_no_gradient_behind(network, images):
     kept = [part.clone() for part in first]
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
     second, _ = landscape.gradient(ALL)  # adds up with nothing, and is not the first one's memory
-    landscape.right()
+    landscape.correct()
     assert all(torch.equal(b, k) for b, k in zip(second, kept, strict=True))
     assert all(torch.equal(a, k) for a, k in zip(first, kept, strict=True))
     assert all(torch.equal(after, b) for after, b in zip(bits(network), before, strict=True))
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_after_an_excursion_every_bit_of_the_weights_is_back(network, images, raises):
+def test_afterwards_every_bit_of_the_weights_is_back(network, images, raises):
     odd = torch.tensor([-0.0, 5e-324, float("inf"), float("nan")], dtype=torch.float64)
     with torch.no_grad():  # w + u - u would lose each of these
         network[0].bias.copy_(odd)
@@ -210,7 +198,7 @@ def test_after_an_excursion_every_bit_of_the_weights_is_back(network, images, ra
     landscape = Landscape(network, images, 4)
 
     def travel() -> None:
-        with landscape.excursion():
+        with landscape.restoring_weights():
             landscape.move(lambda w, p, d: w + d, directions(network))
             gradient, _ = landscape.gradient(SOME)
             landscape.move(lambda w, p, g: p + 1e3 * g.sign(), gradient)
@@ -229,8 +217,8 @@ def test_after_an_excursion_every_bit_of_the_weights_is_back(network, images, ra
 def test_the_counters_count_images(network, images):
     landscape = Landscape(network, images, 4)
     assert (landscape.evaluated, landscape.differentiated) == (0, 0)
-    landscape.right()
-    landscape.right(SOME)
+    landscape.correct()
+    landscape.correct(SOME)
     assert (landscape.evaluated, landscape.differentiated) == (11 + 5, 0)
     landscape.gradient(SOME)
     landscape.gradient(ALL)
@@ -248,10 +236,10 @@ def test_bfloat16_gives_the_answers_of_an_autocast_run():
     assert 0.5 < rounded.double().mean() < 1
     single = Landscape(network, images, 64)
     half = Landscape(network, images, 64, precision="bfloat16")
-    assert single.right().all()
-    assert torch.equal(half.right(), rounded)
-    gradient, right = half.gradient(torch.arange(64))
-    assert torch.equal(right, rounded)
+    assert single.correct().all()
+    assert torch.equal(half.correct(), rounded)
+    gradient, correct = half.gradient(torch.arange(64))
+    assert torch.equal(correct, rounded)
     assert {part.dtype for part in gradient} == {torch.float32}
     exact = parameters_to_vector(single.gradient(torch.arange(64))[0])
     # a rounding is a relative error of up to 2^-9, and there are about ten on the way there and back
@@ -263,15 +251,15 @@ def test_bfloat16_sees_the_weights_where_they_were_moved(images):
     network = smooth_network().float()
     images = replace(images, mean=images.mean.float(), std=images.std.float())
     landscape = Landscape(network, images, 4, precision="bfloat16")
-    before = landscape.right()
-    with landscape.excursion():
+    before = landscape.correct()
+    with landscape.restoring_weights():
         landscape.move(lambda w, p, d: d, directions(network, seed=3))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             expected = network(images.normalised()).argmax(1).eq(images.labels)
         assert not torch.equal(expected, before)
-        assert torch.equal(landscape.right(), expected)
+        assert torch.equal(landscape.correct(), expected)
         assert torch.equal(landscape.gradient(ALL)[1], expected)
-    assert torch.equal(landscape.right(), before)
+    assert torch.equal(landscape.correct(), before)
 
 
 def peak_bytes(work, folder) -> int:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 from fusionscope.measures.parameter.search import (
-    ALLOWED,
     FIRST_DRAWS,
     FIRST_STEP,
+    MAX_DROP,
     MOST_DRAWS,
     SIGN_ERROR,
     SLOPE_STEP,
@@ -28,7 +28,7 @@ from fusionscope.measures.parameter.search import (
     largest_mean_scale,
     largest_worst_scale,
     log_error,
-    looked_at,
+    sample_until_decided,
 )
 
 LOW, HIGH = 1e-4, 1e2
@@ -41,13 +41,13 @@ def logistic(scale: float) -> float:
     return scale / (1 + scale)
 
 
-ROOT = ALLOWED / (1 - ALLOWED)  # of the logistic: 1 / 9, and a little for the rounding that is allowed
+ROOT = MAX_DROP / (1 - MAX_DROP)  # of the logistic: 1 / 9, and a little for the rounding that is allowed
 RISING = {  # functions, and where they pass what is allowed
     "s / (1 + s)": (logistic, ROOT),
     "s^2 / (1 + s^2)": (lambda s: logistic(s * s), math.sqrt(ROOT)),
-    "1 - exp(-s)": (lambda s: -math.expm1(-s), -math.log1p(-ALLOWED)),
-    "tanh(s)": (math.tanh, math.atanh(ALLOWED)),
-    "less than nothing lost at first": (lambda s: 2 * logistic(s) - 1, (1 + ALLOWED) / (1 - ALLOWED)),
+    "1 - exp(-s)": (lambda s: -math.expm1(-s), -math.log1p(-MAX_DROP)),
+    "tanh(s)": (math.tanh, math.atanh(MAX_DROP)),
+    "less than nothing lost at first": (lambda s: 2 * logistic(s) - 1, (1 + MAX_DROP) / (1 - MAX_DROP)),
     "25 images": (lambda s: math.floor(25 * logistic(s)) / 25, 3 / 22),  # the third is too many
     "all at once": (lambda s: float(s > 0.02), 0.02),
 }
@@ -81,7 +81,7 @@ def test_the_crossing_is_the_root_from_any_guess(name, tolerance):
 
 def test_what_does_not_cross_is_censored_exactly_at_the_end():
     for guess in GUESSES:
-        assert search(lambda s: ALLOWED, 1e-3, guess) == (LOG_HIGH, RIGHT)  # all that is allowed
+        assert search(lambda s: MAX_DROP, 1e-3, guess) == (LOG_HIGH, RIGHT)  # all that is allowed
         assert search(lambda s: 0.1 + 1e-8, 1e-3, guess) == (LOG_LOW, LEFT)
         # what crosses just inside the range is found
         for end in (LOG_LOW + 1e-3, LOG_HIGH - 1e-3):
@@ -141,8 +141,8 @@ def slices(lost: Tensor) -> Counted:
 def test_a_look_is_student_s_test_at_what_is_allowed():
     decisions = Counter()
     for seed in range(300):
-        lost = population(12, ALLOWED + 0.1 * (seed - 150) / 150, seed=seed)
-        p_value = stats.ttest_1samp(lost.numpy(), ALLOWED).pvalue
+        lost = population(12, MAX_DROP + 0.1 * (seed - 150) / 150, seed=seed)
+        p_value = stats.ttest_1samp(lost.numpy(), MAX_DROP).pvalue
         clear = is_clear(lost, 10**12, spread=0.0)  # of a part of practically infinitely many
         assert clear == (p_value < SIGN_ERROR)
         decisions[clear] += 1
@@ -151,7 +151,7 @@ def test_a_look_is_student_s_test_at_what_is_allowed():
 
 def test_a_part_of_few_items_is_clear_sooner():
     # of 20 items 16 are seen: the error of the mean is sqrt(1 - 16 / 20) of what it is for infinitely many
-    lost = population(16, ALLOWED, seed=0)
+    lost = population(16, MAX_DROP, seed=0)
     error = lost.numpy().std(ddof=1) / 4
     for factor, clear in ((0.99, False), (1.01, True)):
         away = factor * stats.t.isf(SIGN_ERROR / 2, 15) * error
@@ -168,7 +168,7 @@ def test_items_that_happen_to_agree_are_not_certain():
 @pytest.mark.parametrize("size", [2, 3, 50])
 def test_all_items_are_always_clear(size):
     for seed, side in product(range(20), (-1e-12, 1e-12)):
-        assert is_clear(population(size, ALLOWED + side, seed=seed), size, spread=0.3)
+        assert is_clear(population(size, MAX_DROP + side, seed=seed), size, spread=0.3)
 
 
 @pytest.mark.parametrize("side", [-1e-6, 1e-6])
@@ -176,9 +176,9 @@ def test_a_look_mistakes_the_sign_of_normal_draws_as_often_as_it_says(side):
     # the mean of all is practically at what is allowed: the hardest case
     repetitions, wrong = 20_000, 0
     draws = np.random.default_rng(0).normal(0, 0.05, (repetitions, 40))
-    draws += ALLOWED + side - draws.mean(1, keepdims=True)
+    draws += MAX_DROP + side - draws.mean(1, keepdims=True)
     for lost in torch.from_numpy(draws)[:, :10]:
-        wrong += is_clear(lost, 40, spread=0.0) and (lost.mean().item() > ALLOWED) != (side > 0)
+        wrong += is_clear(lost, 40, spread=0.0) and (lost.mean().item() > MAX_DROP) != (side > 0)
     expected = repetitions * SIGN_ERROR / 2  # the other half errs to the right side
     assert abs(wrong - expected) < 4 * math.sqrt(expected)
 
@@ -191,10 +191,10 @@ def test_a_part_of_the_items_tells_the_sign_of_all(kind, size, first, deviation)
     for seed in range(4000):
         # within five standard errors of what is allowed, where a mistake is possible at all
         away = 5 * deviation / math.sqrt(first) * (seed % 200 - 99.5) / 100
-        lost = population(size, ALLOWED + away, seed=seed, kind=kind)
+        lost = population(size, MAX_DROP + away, seed=seed, kind=kind)
         asked = slices(lost)
-        seen = looked_at(asked, size, first, spread=0.01 if kind == "normal" else deviation)
-        wrong += (seen.mean().item() > ALLOWED) != (away > 0)
+        seen = sample_until_decided(asked, size, first, spread=0.01 if kind == "normal" else deviation)
+        wrong += (seen.mean().item() > MAX_DROP) != (away > 0)
         looks += len(asked.asked)
         parts += len(seen) < size
     assert parts > 1000  # often a part was enough
@@ -202,17 +202,17 @@ def test_a_part_of_the_items_tells_the_sign_of_all(kind, size, first, deviation)
     assert wrong <= expected + 4 * math.sqrt(expected)
 
 
-def test_few_items_are_looked_at_where_the_answer_is_clear_and_all_where_it_is_not():
+def test_few_items_are_sampled_where_the_answer_is_clear_and_all_where_it_is_not():
     for mean in (0.0, 0.4):
         asked = slices(population(50, mean, seed=1))
-        assert len(looked_at(asked, 50, 8, spread=0.01)) == 8
+        assert len(sample_until_decided(asked, 50, 8, spread=0.01)) == 8
         assert asked.asked == [(0, 8)]
-    lost = population(50, ALLOWED, seed=1)
+    lost = population(50, MAX_DROP, seed=1)
     asked = slices(lost)
-    assert torch.equal(looked_at(asked, 50, 8, spread=0.01), lost)
+    assert torch.equal(sample_until_decided(asked, 50, 8, spread=0.01), lost)
     assert asked.asked == [(0, 8), (8, 16), (16, 32), (32, 50)]  # twice as many, none a second time
-    assert len(looked_at(slices(lost), 50, 80, spread=0.01)) == 50
-    assert len(looked_at(slices(lost), 1, 8, spread=0.01)) == 1
+    assert len(sample_until_decided(slices(lost), 50, 80, spread=0.01)) == 50
+    assert len(sample_until_decided(slices(lost), 1, 8, spread=0.01)) == 1
 
 
 def shifted(noise: Tensor) -> Counted:
@@ -231,7 +231,7 @@ def mean_scale(drops, **options):
 
 def shifted_root(noise: Tensor) -> float:
     """Where s / (1 + s) + the mean of c_k is what is allowed."""
-    share = ALLOWED - noise.mean().item()
+    share = MAX_DROP - noise.mean().item()
     return share / (1 - share)
 
 
@@ -323,7 +323,7 @@ def test_no_draw_is_made_twice_at_a_scale_and_few_where_the_answer_is_clear(opti
 
 def test_a_target_error_is_reached_with_about_as_many_draws_as_it_takes():
     deviation, target = 0.1, 0.05
-    slope = ALLOWED * (1 - ALLOWED)
+    slope = MAX_DROP * (1 - MAX_DROP)
     needed = (deviation / slope / target) ** 2
     made = []
     for seed in range(40):
@@ -410,14 +410,14 @@ def test_where_all_starts_withstand_the_high_end_is_a_lower_bound():
     assert math.log(found.value) == pytest.approx(LOG_HIGH - 0.01, abs=2e-6)
 
 
-def test_its_error_is_the_bootstrap_s_over_starts_wherever_they_were_looked_at():
+def test_its_error_is_the_bootstrap_s_over_starts_wherever_they_were_sample_until_decided():
     # On straight lines the slope places those that withstood where their own roots are. It is the worst
     # start's slope: the first one here, which is not the worst, is steeper.
     for seed in range(5):
         roots = spread_starts(12, seed)
         roots[0] = roots.max()
         slopes = np.array([0.05] + [0.02] * 11)
-        drop = Counted(lambda scale, k, r=roots, b=slopes: ALLOWED + b[k] * (math.log(scale) - r[k]))
+        drop = Counted(lambda scale, k, r=roots, b=slopes: MAX_DROP + b[k] * (math.log(scale) - r[k]))
         found = worst_scale(drop, 12, tolerance=EXACT)
         samples = np.random.default_rng(1).choice(roots, (100_000, 12)).min(1)
         assert found.log_error == pytest.approx(samples.std() / bootstrap_inflation(12), rel=0.02)

@@ -1,0 +1,40 @@
+"""Metrics as people read them: names, units, and values in those units."""
+# ruff: noqa: RUF002  (Greek letters are meant)
+
+import numpy as np
+import pandas as pd
+
+from fusionscope.measures.names import METRICS, PERCENT, POINTS
+
+
+def metric_name(metric: str) -> str:
+    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_norm' -> 'my norm'."""
+    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
+
+
+def unit_of(metric: str) -> str | None:
+    """None for numbers without a unit, and for metrics of one's own."""
+    return METRICS[metric].unit if metric in METRICS else None
+
+
+def with_unit(metric: str) -> str:
+    """'accuracy' -> 'test accuracy (%)'"""
+    unit = unit_of(metric)
+    return f"{metric_name(metric)} ({unit})" if unit else metric_name(metric)
+
+
+def space_name(space: str) -> str:
+    """'input_space' -> 'input space'"""
+    return space.removesuffix("_space") + " space"
+
+
+def heading(table: pd.DataFrame, what: str) -> str:
+    """`what`, after the experiments of `table`."""
+    return f"{', '.join(table.experiment.unique())}: {what}"
+
+
+def shown_values(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Values as an axis shows them: shares in per cent, NaN for what is infinite."""
+    percent = measurements.metric.map(unit_of).isin([PERCENT, POINTS])
+    values = measurements.value.astype(float).where(~percent, 100 * measurements.value)
+    return measurements.assign(value=values.where(np.isfinite(values)))

@@ -1,0 +1,148 @@
+"""One experiment: its seeds and models, the networks they are, and the files in which each of them lies.
+
+Knows the layout of files and what config.yaml said; neither Snakemake nor whether a file exists.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fusionscope.fusion.options import looks_at_images
+from machinery.settings import plain
+
+# What is measured of a model, and the file of each: one rule each.
+PARTS = {
+    "input": "input_space.csv",
+    "hessian": "hessian.csv",
+    "scales": "scales.csv",
+    "complexity": "complexity.csv",
+    "prediction": "prediction_space.csv",
+    "connectivity": "connectivity_space.csv",  # of children alone
+}
+OF_CHILDREN = "connectivity"
+
+
+def parent_name(number: int) -> str:
+    """The parents of a seed are counted from 1."""
+    return f"parent_{number}"
+
+
+def is_parent(model: str) -> bool:
+    """Whether a model is a parent; no fusion may be called so."""
+    return model.startswith("parent_")
+
+
+def record_file(model: str) -> str:
+    """What the workflow writes beside (and before) the weights of a model that it made itself."""
+    return f"{model}_learning_curve.csv" if is_parent(model) else f"{model}_alignment.csv"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that is to be built. `settings`: as `settings.resolve_experiments` gives them."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def trained(self) -> bool:
+        """Whether the workflow trains the parents; otherwise the user provides them."""
+        return self.settings["weights"] == "trained"
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.settings["seeds"]
+
+    @property
+    def parents(self) -> list[str]:
+        return [parent_name(number) for number in range(1, self.settings["parents"] + 1)]
+
+    @property
+    def fusions(self) -> list[str]:
+        return list(self.settings["fusions"])
+
+    @property
+    def models(self) -> list[str]:
+        return [*self.parents, *self.fusions]
+
+    def measures(self, part: str) -> bool:
+        """Whether a part, or the space `correlation`, is switched on."""
+        return part in self.settings["spaces"]
+
+    # networks
+
+    def width(self, parent: str) -> float | None:
+        """The width that a parent is asked to have; None where its maker decides."""
+        return self.settings["widths"][self.parents.index(parent)]
+
+    def network(self, model: str) -> dict[str, Any]:
+        """What `networks.build` is told to make a model: parents are alike but for their widths.
+
+        A child is as wide as its reference, and has room for the biases that repair gives it.
+        """
+        if not is_parent(model):
+            network = self.network(self.reference(model))
+            return network | {"biases": True} if self.definition(model).get("repair") else network
+        settings = self.settings
+        network = {key: settings[key] for key in ("model_type", "architecture") if settings.get(key)}
+        network |= {"input_size": settings["input_size"], "width": self.width(model)}
+        return plain({key: value for key, value in network.items() if value is not None})
+
+    # fusions
+
+    def definition(self, fusion: str) -> dict[str, Any]:
+        """What config.yaml says of a fusion, with all defaults."""
+        return self.settings["fusions"][fusion]
+
+    def reference(self, fusion: str) -> str:
+        """The parent that the others are aligned to."""
+        return parent_name(self.definition(fusion)["reference"])
+
+    def runs_networks(self, fusion: str) -> bool:
+        """Whether a fusion runs networks on images; matching weights alone does not."""
+        definition = self.definition(fusion)
+        return looks_at_images(definition) or "finetune" in definition
+
+    def repair_images(self, fusion: str) -> int:
+        """On how many images a fusion repairs; 0 if it does not."""
+        definition = self.definition(fusion)
+        return definition["images"] if definition.get("repair") else 0
+
+    def finetune_recipe(self, fusion: str) -> dict[str, Any] | None:
+        """How a child is trained on, for what its fusion leaves open: as its parents were. None without."""
+        return plain(self.settings["training"]) if "finetune" in self.definition(fusion) else None
+
+    # files
+
+    @property
+    def data(self) -> str:
+        """The prepared data; image folders are prepared for each experiment of their own."""
+        dataset = self.settings["dataset"]
+        return f"data/{dataset}.npz" if dataset != "image_folder" else f"data/{dataset}_{self.name}.npz"
+
+    def folder(self, seed: int | str) -> str:
+        return f"experiments/{self.name}/{self.name}_seed{seed}"
+
+    def weights(self, seed: int | str, model: str) -> str:
+        return f"{self.folder(seed)}/{model}.pth"
+
+    def initial_weights(self, seed: int | str, parent: str) -> str:
+        return f"{self.folder(seed)}/{parent}_initial_weights.pth"
+
+    def measured(self, seed: int | str, model: str, file: str) -> str:
+        """A file of what was measured of a model."""
+        return f"results/{self.name}/seed{seed}/{model}/{file}"
+
+    def table(self, file: str) -> str:
+        """A file of results over all seeds."""
+        return f"results/{self.name}/{file}"
+
+    def recorded_weights(self) -> Iterator[tuple[str, str]]:
+        """Each file of weights that the workflow writes, with the record that it writes before it."""
+        for seed in self.seeds:
+            folder = self.folder(seed)
+            records = {f"{model}.pth": record_file(model) for model in self.models}
+            records |= {f"{parent}_initial_weights.pth": record_file(parent) for parent in self.parents}
+            records |= {f"{fusion}_aligned.pth": record_file(fusion) for fusion in self.fusions}
+            for weights, record in records.items():
+                yield f"{folder}/{weights}", f"{folder}/{record}"

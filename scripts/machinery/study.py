@@ -1,0 +1,431 @@
+"""The study: which experiments are built, which files are asked for, and what each job is told.
+
+Rules ask a `Study`. What is asked for one job takes the job's wildcards: anything that has `experiment`,
+`seed`, `model` and so on as attributes. Knows no Snakemake: whether a file exists, it is told.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fusionscope.errors import InputError
+from fusionscope.report.plot_table import (
+    CORRELATION,
+    DENSITIES,
+    LEARNING_CURVES,
+    MEASUREMENTS,
+    PATHS,
+    PLOTS,
+    SIMILARITIES,
+    Plot,
+)
+from machinery import entries
+from machinery.code_hashes import METRIC_NAMES, entry_hashes
+from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
+from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, record_file
+from machinery.settings import plain
+
+LONG_LIST = 5  # names in a sentence
+# Rules whose results say metrics' names for people: the table of these is code to them.
+SHOW_NAMES = ("correlate", "correlate_pooled", "collect_measurements", "collect_results", "summarise", "plot")
+
+OfWildcards = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The experiments that are to be built, and the weights in their folders that the user provides."""
+
+    experiments: Mapping[str, Experiment]
+    provided: Collection[str] = ()
+
+    @classmethod
+    def read(cls, resolved: Mapping[str, Mapping], exists: Callable[[str], bool]) -> "Study":
+        """From what `settings.resolve_experiments` gives; `exists` looks where results are kept."""
+        experiments = {name: Experiment(name, settings) for name, settings in resolved.items()}
+        untrained = [experiment for experiment in experiments.values() if not experiment.trained]
+        provided = [path for experiment in untrained for path in provided_weights(experiment, exists)]
+        initial = [e.initial_weights(seed, p) for e in untrained for seed in e.seeds for p in e.parents]
+        return cls(experiments, frozenset([*provided, *filter(exists, initial)]))
+
+    # what there is
+
+    @property
+    def fusions(self) -> list[str]:
+        return list(dict.fromkeys(name for e in self.experiments.values() for name in e.fusions))
+
+    @property
+    def parents(self) -> list[str]:
+        return max((e.parents for e in self.experiments.values()), key=len)
+
+    @property
+    def trained(self) -> list[str]:
+        return [name for name, experiment in self.experiments.items() if experiment.trained]
+
+    @property
+    def correlated(self) -> list[str]:
+        """The experiments that have a correlation space."""
+        return [name for name, e in self.experiments.items() if e.measures("correlation")]
+
+    def plots(self, experiment: str) -> dict[str, Plot]:
+        """The plots of an experiment by name: those it asks for, or all, if what they show is measured."""
+        chosen = self.experiments[experiment]
+        asked = [plot_of(name) for name in chosen.settings.get("plots", PLOTS)]
+        return {name: plot for name, plot in asked if self.can_be_drawn(chosen, plot)}
+
+    def can_be_drawn(self, experiment: Experiment, plot: Plot) -> bool:
+        """Whether all that a plot shows is measured, and of at least one model."""
+        measured = all(experiment.measures(part) for part in plot.needs)
+        of_some = all(self.tables(experiment.name, kind) for kind in plot.inputs)
+        return measured and of_some
+
+    # patterns of wildcards
+
+    def experiment_pattern(self) -> str:
+        return any_of(self.experiments)
+
+    def trained_pattern(self) -> str:
+        return any_of(self.trained)
+
+    def parent_pattern(self) -> str:
+        """Of the numbers of parents."""
+        return any_of(parent.removeprefix("parent_") for parent in self.parents)
+
+    def fusion_pattern(self) -> str:
+        return any_of(self.fusions)
+
+    def model_pattern(self) -> str:
+        return any_of([*self.parents, *self.fusions])
+
+    def plot_pattern(self) -> str:
+        return any_of(dict.fromkeys(name for e in self.experiments for name in self.plots(e)))
+
+    def fused_pattern(self) -> str:
+        """Of experiments at the begin of a child's files, but for children that the user provides."""
+        children = [
+            path.removeprefix("experiments/").removesuffix(".pth").removesuffix("_aligned")
+            for path in sorted(self.provided)
+        ]
+        files = rf"(?:{any_of(children)})(?:\.pth|_aligned\.pth|_alignment\.csv)$"
+        return f"(?!{files})(?:{any_of(self.experiments)})"
+
+    # files that are asked for
+
+    def results(self, wildcards: Any = None) -> list[str]:
+        """Every file that `all` asks for."""
+        files = [path for name in self.experiments for path in self.results_of(name)]
+        if len(self.correlated) > 1:
+            files.append("results/correlation_space.csv")
+        return [*files, "results/measurements.csv"]
+
+    def results_of(self, experiment: str) -> list[str]:
+        """Every file that `all` asks for in one experiment."""
+        chosen = self.experiments[experiment]
+        tables = ["results.csv", "summary.csv", "tables/summary.tex"]
+        if chosen.measures("correlation"):
+            tables.append("correlation_space.csv")
+        plots = [f"plots/{name}.{kind}" for name in self.plots(experiment) for kind in ("png", "pdf")]
+        return [chosen.table(name) for name in (*tables, *plots)]
+
+    def measurement_files(self, experiment: str) -> list[str]:
+        """One CSV for each seed, model and part that the experiment measures; those of pairs come last."""
+        chosen = self.experiments[experiment]
+        files = [
+            chosen.measured(seed, model, file)
+            for seed in chosen.seeds
+            for model in chosen.models
+            for part, file in PARTS.items()
+            if part != OF_CHILDREN and chosen.measures(part)
+        ]
+        return files + self.connectivity_files(experiment, PARTS[OF_CHILDREN])
+
+    def connectivity_files(self, experiment: str, file: str) -> list[str]:
+        """One for each seed and child that is made here: of others nobody knows the aligned parents."""
+        chosen = self.experiments[experiment]
+        if not chosen.measures(OF_CHILDREN):
+            return []
+        return [
+            chosen.measured(seed, fusion, file)
+            for seed in chosen.seeds
+            for fusion in chosen.fusions
+            if chosen.weights(seed, fusion) not in self.provided
+        ]
+
+    def tables(self, experiment: str, kind: str) -> list[str]:
+        """The files of a kind of tables that plots show; none where they are not made."""
+        chosen = self.experiments[experiment]
+        if kind == MEASUREMENTS:
+            return self.measurement_files(experiment)
+        if kind == LEARNING_CURVES and chosen.trained:
+            return [f"{chosen.folder(s)}/{record_file(p)}" for s in chosen.seeds for p in chosen.parents]
+        if kind == DENSITIES and chosen.measures("hessian"):
+            name = "hessian_spectral_density.csv"
+            return [chosen.measured(s, model, name) for s in chosen.seeds for model in chosen.models]
+        if kind == PATHS:
+            return self.connectivity_files(experiment, "connectivity_path.csv")
+        if kind == SIMILARITIES:
+            return self.connectivity_files(experiment, "similarity.csv")
+        if kind == CORRELATION and chosen.measures("correlation"):
+            return [chosen.table("correlation_space.csv")]
+        return []
+
+    # what jobs read
+
+    def of(self, wildcards: Any) -> Experiment:
+        """The experiment of a job."""
+        return self.experiments[wildcards.experiment]
+
+    def data_file(self, wildcards: Any) -> str:
+        return self.of(wildcards).data
+
+    def parent_files(self, wildcards: Any) -> list[str]:
+        """The weights of all parents of a seed."""
+        experiment = self.of(wildcards)
+        return [experiment.weights(wildcards.seed, parent) for parent in experiment.parents]
+
+    def ensemble_files(self, wildcards: Any) -> list[str]:
+        """For a child the weights of its parents; none for a parent."""
+        return [] if is_parent(wildcards.model) else self.parent_files(wildcards)
+
+    def origin_files(self, wildcards: Any) -> list[str]:
+        """Where a model set out from: a child from the parents that are as wide as it is, a parent from
+        its initial weights if known."""
+        experiment, seed, model = self.of(wildcards), wildcards.seed, wildcards.model
+        if is_parent(model):
+            initial = experiment.initial_weights(seed, model)
+            return [initial] if experiment.trained or initial in self.provided else []
+        width = experiment.width(experiment.reference(model))
+        alike = [parent for parent in experiment.parents if experiment.width(parent) == width]
+        return [experiment.weights(seed, parent) for parent in alike]
+
+    def scale_files(self, wildcards: Any) -> list[str]:
+        """What the search for a model's scales found, if they are searched for."""
+        experiment = self.of(wildcards)
+        wanted = experiment.measures("scales")
+        return [experiment.measured(wildcards.seed, wildcards.model, "scale_search.csv")] if wanted else []
+
+    def measurements(self, wildcards: Any) -> list[str]:
+        return self.measurement_files(wildcards.experiment)
+
+    def all_measurements(self, wildcards: Any = None) -> list[str]:
+        return [path for name in self.experiments for path in self.measurement_files(name)]
+
+    def correlated_measurements(self, wildcards: Any = None) -> list[str]:
+        return [path for name in self.correlated for path in self.measurement_files(name)]
+
+    def correlation(self, wildcards: Any) -> list[str]:
+        """The experiment's correlations, if it has any."""
+        return self.tables(wildcards.experiment, CORRELATION)
+
+    def plot_tables(self, wildcards: Any) -> dict[str, list[str]]:
+        """The tables that a plot shows, by their kinds."""
+        plot = self.plot(wildcards)
+        return {kind: self.tables(wildcards.experiment, kind) for kind in plot.inputs}
+
+    # what jobs are told
+
+    def setting(self, *keys: str) -> OfWildcards:
+        """A function of a job's wildcards: what its experiment's settings say under `keys`."""
+
+        def look_up(wildcards: Any) -> Any:
+            value: Any = self.of(wildcards).settings
+            for key in keys:
+                value = value[key]
+            return plain(value)
+
+        return look_up
+
+    def accuracy_metrics(self) -> dict[str, str]:
+        """Of the experiments that are correlated."""
+        return {name: self.experiments[name].settings["accuracy_metric"] for name in self.correlated}
+
+    def models(self, wildcards: Any) -> list[str]:
+        return self.of(wildcards).models
+
+    def network(self, wildcards: Any) -> dict[str, Any]:
+        """The network of a job's model."""
+        return self.of(wildcards).network(wildcards.model)
+
+    def trained_network(self, wildcards: Any) -> dict[str, Any]:
+        return self.of(wildcards).network(f"parent_{wildcards.parent}")
+
+    def parent_networks(self, wildcards: Any) -> list[dict[str, Any]]:
+        """The networks of all parents, in the order of `parent_files`."""
+        return list(self.parent_networks_by_name(wildcards).values())
+
+    def parent_networks_by_name(self, wildcards: Any) -> dict[str, dict[str, Any]]:
+        experiment = self.of(wildcards)
+        return {parent: experiment.network(parent) for parent in experiment.parents}
+
+    def ensemble_networks(self, wildcards: Any) -> list[dict[str, Any]]:
+        """In the order of `ensemble_files`."""
+        return [] if is_parent(wildcards.model) else self.parent_networks(wildcards)
+
+    def reference(self, wildcards: Any) -> str:
+        return self.of(wildcards).reference(wildcards.model)
+
+    def repair_images(self, wildcards: Any) -> int:
+        return self.of(wildcards).repair_images(wildcards.model)
+
+    def fusion(self, wildcards: Any) -> dict[str, Any]:
+        """How the job's child is made."""
+        return plain(self.of(wildcards).definition(wildcards.fusion))
+
+    def finetune_recipe(self, wildcards: Any) -> dict[str, Any] | None:
+        return self.of(wildcards).finetune_recipe(wildcards.fusion)
+
+    def runs_networks(self, wildcards: Any) -> bool:
+        return self.of(wildcards).runs_networks(wildcards.fusion)
+
+    def complexity_measures(self, wildcards: Any) -> dict[str, str]:
+        """Measures that cost little: name -> what computes it, `module:function`."""
+        names = self.of(wildcards).settings["measurements"]["complexity"]
+        return {name.split(":")[-1]: entry_of_metric(name) for name in names}
+
+    def plot(self, wildcards: Any) -> Plot:
+        return self.plots(wildcards.experiment)[wildcards.plot]
+
+    def plot_entry(self, wildcards: Any) -> str:
+        return self.plot(wildcards).draw
+
+    def plot_options(self, wildcards: Any) -> dict[str, Any]:
+        settings = self.of(wildcards).settings
+        return plain({key: settings[key] for key in self.plot(wildcards).options})
+
+    def plot_caption(self, wildcards: Any) -> str:
+        return self.plot(wildcards).caption
+
+    def plot_labels(self, wildcards: Any) -> dict[str, str]:
+        """For the report's list of plots."""
+        return {"plot": self.plot(wildcards).label}
+
+    def data_source(self, wildcards: Any) -> dict[str, Any]:
+        """What a prepared file is made of: a data set, and for image folders which images."""
+        if not wildcards.dataset.startswith("image_folder_"):
+            return {"name": wildcards.dataset}
+        folder = self.experiments[wildcards.dataset.removeprefix("image_folder_")].settings["image_folder"]
+        return {"folder": folder, "name": "image_folder", "images": listing_hash(folder)}
+
+    # the code that results depend on
+
+    def code(self, rule: str) -> OfWildcards:
+        """A function of a job's wildcards: the hashes of the code that its results depend on.
+
+        That is the rule's script with all it imports, and the entries that the job's experiment names with
+        all they import.
+        """
+        keep = (METRIC_NAMES,) if rule in SHOW_NAMES else ()
+
+        def look_up(wildcards: Any) -> dict[str, Any]:
+            found: Entries = {}
+            for kind in ENTRIES_OF.get(rule, ()):
+                found |= kind(self, wildcards)
+            return with_entries(rule, found, keep)
+
+        return look_up
+
+    def data_entries(self, wildcards: Any) -> Entries:
+        return entries.of_data_set(self.data_source(wildcards)["name"])
+
+    def trained_network_entries(self, wildcards: Any) -> Entries:
+        return entries.of_network(self.trained_network(wildcards))
+
+    def network_entries(self, wildcards: Any) -> Entries:
+        """Of the job's model."""
+        return entries.of_network(self.network(wildcards))
+
+    def parent_network_entries(self, wildcards: Any) -> Entries:
+        return entries.of_network(self.parent_networks(wildcards)[0])  # alike but for their widths
+
+    def fusion_entries(self, wildcards: Any) -> Entries:
+        """Of the fusion that makes the job's child."""
+        return entries.of_fusion(self.of(wildcards).definition(wildcards.fusion))
+
+    def repair_entries(self, wildcards: Any) -> Entries:
+        """Of what the job's child was repaired with."""
+        return entries.of_repair(self.of(wildcards).definition(wildcards.model))
+
+    def complexity_entries(self, wildcards: Any) -> Entries:
+        return dict.fromkeys(self.complexity_measures(wildcards).values())
+
+    def plot_entries(self, wildcards: Any) -> Entries:
+        return {self.plot_entry(wildcards): None}
+
+    # checks before any job
+
+    def check_own_code(self) -> None:
+        """Raise InputError for the first file of the user's own code that is not Python."""
+        for experiment in self.experiments.values():
+            measures = experiment.settings["measurements"]["complexity"]
+            named = entries.of_metrics(measures) | entries.of_network(experiment.network("parent_1"))
+            for fusion in experiment.fusions:
+                named |= entries.of_fusion(experiment.definition(fusion))
+            named |= dict.fromkeys(plot.draw for plot in self.plots(experiment.name).values())
+            for entry in named:
+                entry_hashes(entry, Path.cwd())
+
+    def check_weights(self, exists: Callable[[str], bool]) -> None:
+        """Raise InputError where provided weights would be overwritten, or are not there."""
+        for experiment in self.experiments.values():
+            if experiment.trained:
+                check_nothing_is_overwritten(experiment, exists)
+            else:
+                check_provided(experiment, exists)
+
+
+# Which entries the jobs of a rule use, besides what its script imports.
+ENTRIES_OF: dict[str, tuple[Callable[[Study, Any], Entries], ...]] = {
+    "prepare_data": (Study.data_entries,),
+    "train": (Study.trained_network_entries,),
+    "fuse": (Study.parent_network_entries, Study.fusion_entries),
+    "measure_input": (Study.network_entries,),
+    "measure_hessian": (Study.network_entries,),
+    "measure_scales": (Study.network_entries,),
+    "measure_complexity": (Study.network_entries, Study.complexity_entries),
+    "measure_prediction": (Study.network_entries,),
+    "measure_connectivity": (Study.network_entries, Study.repair_entries),
+    "plot": (Study.plot_entries,),
+}
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern that matches one of `names`, or nothing at all if there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def provided_weights(experiment: Experiment, exists: Callable[[str], bool]) -> list[str]:
+    """Weights in the experiment's folders that the workflow did not make: they have no record."""
+    return [
+        weights for weights, record in experiment.recorded_weights() if exists(weights) and not exists(record)
+    ]
+
+
+def check_nothing_is_overwritten(experiment: Experiment, exists: Callable[[str], bool]) -> None:
+    for path in provided_weights(experiment, exists):
+        raise InputError(
+            f"{path}: was not made by this workflow and would be overwritten; "
+            f"set 'weights: provided' for {experiment.name} in config.yaml, or move the file away"
+        )
+
+
+def check_provided(experiment: Experiment, exists: Callable[[str], bool]) -> None:
+    files = [experiment.weights(seed, parent) for seed in experiment.seeds for parent in experiment.parents]
+    missing = [path for path in files if not exists(path)]
+    if missing:
+        more = f" and {len(missing) - LONG_LIST} more" if len(missing) > LONG_LIST else ""
+        raise InputError(
+            f"{', '.join(missing[:LONG_LIST])}{more}: no such file, though {experiment.name} has "
+            "'weights: provided'; put the weights there, or set 'weights: trained'"
+        )
+
+
+@cache
+def listing_hash(folder: str) -> str:
+    """A hash of the names and sizes of all files: reading every image at each start would be slow."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

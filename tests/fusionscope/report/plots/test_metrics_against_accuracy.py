@@ -1,0 +1,68 @@
+"""A panel for each metric."""
+# ruff: noqa: RUF001  (Greek letters and minus signs are meant)
+
+import math
+
+import pytest
+from matplotlib.colors import to_rgba
+from plot_cases import FOUR, NAMES, SIX, legend_texts, measured, panels, render, titles
+
+from fusionscope.report.metric_labels import with_unit
+from fusionscope.report.plots.metrics_against_accuracy import draw
+from fusionscope.report.style import wrapped
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.mark.parametrize(
+    ("models", "seeds", "accuracy_metric"),
+    [(FOUR[:2], 1, "accuracy"), (SIX, 20, "accuracy"), (FOUR, 3, "generalisation_gap")],
+)
+def test_every_metric_but_the_accuracy_has_a_panel(models, seeds, accuracy_metric):
+    figure = render(draw(measured(models, seeds), accuracy_metric))
+    shown = NAMES | {"accuracy"} | ({"parents_ensemble_accuracy"} if len(models) > 2 else set())
+    shown -= {accuracy_metric}
+    assert set(titles(figure)) == {with_unit(metric) for metric in shown}
+    assert len(figure.axes) == len(shown)
+    assert legend_texts(figure) == [wrapped(model) for model in models]
+    headers = {part.get_suptitle() for part in figure.subfigs}
+    assert headers == {"prediction space", "input space", "parameter space"}
+
+
+def test_bounds_are_hollow_markers():
+    data = measured()
+    bound = (data.metric == "pac_bayes_sigma") & (data.model == "naive_fused")
+    data.loc[bound, ["value", "censored"]] = [10.0, "right"]
+    figure = render(draw(data[data.space != "input_space"], "accuracy"))
+    for axes in panels(figure):
+        hollow = [line for line in axes.lines if to_rgba(line.get_markerfacecolor())[3] == 0]
+        expected = bound.sum() if axes.get_title() == "PAC-Bayes σ" else 0
+        assert sum(len(line.get_xdata()) for line in hollow) == expected
+    assert any("bound" in text for text in legend_texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([1, 2, 50], "linear"), ([1, 10, 1e6], "log"), ([-1, 2, 3, 1e5], "symlog"), ([0, 0, 0], "linear")],
+)
+def test_an_axis_has_the_scale_that_its_values_need(values, expected):
+    data = measured(FOUR[:1], len(values))
+    data = data[data.metric.isin(["accuracy", "hessian_trace"])]
+    data.loc[data.metric == "hessian_trace", "value"] = values
+    (axes,) = panels(render(draw(data, "accuracy")))
+    assert axes.get_xscale() == expected
+
+
+def test_values_that_cannot_be_shown_are_counted_in_the_title():
+    data = measured(FOUR[:2])
+    data.loc[data.metric == "hessian_trace", "value"] = math.nan
+    data.loc[(data.metric == "sharpness_orig") & (data.seed == 1), "value"] = math.inf
+    figure = render(draw(data, "accuracy"))
+    assert "Hessian trace\n6 of 6 without a number" in titles(figure)
+    assert "sharpness orig\n2 of 6 without a number" in titles(figure)
+
+
+def test_spaces_that_are_switched_off_are_left_out():
+    data = measured(FOUR[:2])
+    figure = draw(data[data.space != "parameter_space"], "accuracy")
+    assert len(render(figure).subfigs) == 2

@@ -1,0 +1,96 @@
+"""The table of correlations of a small study."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from table_cases import ACCURACY, FLATNESS, TRACE, single_models, study, value
+
+from fusionscope.report.correlations import CORRELATION_COLUMNS, correlation_table
+from fusionscope.report.pooled import ALL_MODELS
+
+
+def test_correlations_match_seeds_not_rows():
+    # the same rows in any order are the same study
+    measurements = study(models=("parent_1",))
+    expected = correlation_table(measurements, "accuracy")
+    shuffled = correlation_table(measurements.sample(frac=1, random_state=0), "accuracy")
+    for name in ("hessian_trace", "flatness_orig"):
+        columns = {"kendall": stats.kendalltau, "pearson": stats.pearsonr, "spearman": stats.spearmanr}
+        for kind, function in columns.items():
+            values = (TRACE if name == "hessian_trace" else FLATNESS)["parent_1"]
+            truth = function(values, ACCURACY["parent_1"]).statistic
+            assert value(expected, metric=name, coefficient=kind) == pytest.approx(truth)
+            assert value(shuffled, metric=name, coefficient=kind) == pytest.approx(truth)
+
+
+def test_a_seed_without_accuracy_does_not_count():
+    measurements = study(models=("parent_1",))
+    measurements = measurements[(measurements.metric != "accuracy") | (measurements.seed != 4)]
+    table = correlation_table(measurements, "accuracy")
+    assert (table.n == 4).all()
+    kept = [0, 1, 2, 4]
+    truth = stats.pearsonr(*(np.array(c["parent_1"])[kept] for c in (TRACE, ACCURACY))).statistic
+    assert value(table, metric="hessian_trace", coefficient="pearson") == pytest.approx(truth)
+
+
+def test_bounds_reach_the_correlations():
+    table = single_models(study())
+    rows = table[(table.model == "naive_fused") & (table.metric == "flatness_orig")]
+    assert dict(zip(rows.coefficient, rows.n, strict=True)) == {"kendall": 5, "pearson": 4, "spearman": 5}
+
+
+def test_the_sign_of_the_gap_is_turned_so_that_more_is_better():
+    measurements = study(models=("parent_1",))
+    gaps = measurements[measurements.metric == "generalisation_gap"].value
+    table = correlation_table(measurements, "generalisation_gap")
+    assert set(table.metric) == {"accuracy", "hessian_trace", "flatness_orig"}
+    for kind, function in (("kendall", stats.kendalltau), ("pearson", stats.pearsonr)):
+        found = value(table, metric="hessian_trace", coefficient=kind)
+        assert found == pytest.approx(-function(TRACE["parent_1"], gaps).statistic)
+        assert abs(found) > 0.1
+
+
+def test_each_experiment_may_have_its_own_target():
+    both = pd.concat([study("one", ("parent_1",)), study("two", ("parent_1",))], ignore_index=True)
+    mixed = correlation_table(both, {"one": "accuracy", "two": "generalisation_gap"})
+    apart = {"one": "accuracy", "two": "generalisation_gap"}
+    for experiment, metric in apart.items():
+        alone = correlation_table(study(experiment, ("parent_1",)), metric)
+        found = mixed[(mixed.experiment == experiment) & (mixed.model == "parent_1")]
+        assert set(found.metric) == set(alone.metric)
+        for row in alone.itertuples():
+            where = {"metric": row.metric, "coefficient": row.coefficient}
+            assert value(found, **where) == pytest.approx(row.value, nan_ok=True)
+
+
+def test_all_models_together_are_stratified_by_model():
+    # between models trace and accuracy go opposite ways by a large margin: none of that may count
+    table = correlation_table(study(), "accuracy")
+    assert list(table.columns) == CORRELATION_COLUMNS
+    assert list(dict.fromkeys(table.model)) == ["parent_1", "naive_fused", ALL_MODELS]
+    centred = [
+        np.concatenate([np.array(c[model]) - np.mean(c[model]) for model in c]) for c in (TRACE, ACCURACY)
+    ]
+    truth = stats.pearsonr(*centred).statistic
+    where = {"model": ALL_MODELS, "metric": "hessian_trace"}
+    assert value(table, **where, coefficient="pearson") == pytest.approx(truth)
+    pooled = table[(table.model == ALL_MODELS) & (table.metric == "hessian_trace")]
+    assert (pooled.n == 10).all()
+
+
+def test_one_model_has_no_pooled_block():
+    assert set(correlation_table(study(models=("parent_1",)), "accuracy").model) == {"parent_1"}
+
+
+def test_pooled_experiments_are_one_block_under_one_name():
+    both = pd.concat([study("one"), study("two")], ignore_index=True)
+    table = correlation_table(both, "accuracy", pooled_as="all_experiments")
+    assert set(table.experiment) == {"all_experiments"}
+    assert set(table.model) == {ALL_MODELS}
+    assert len(table) == 9
+    assert table[table.metric == "hessian_trace"].n.tolist() == [20] * 3
+    # two copies of a study say what one says
+    where = {"model": ALL_MODELS, "metric": "hessian_trace", "coefficient": "kendall"}
+    single = value(correlation_table(study("one"), "accuracy"), **where)
+    assert value(table, **where) == pytest.approx(single)

@@ -1,0 +1,28 @@
+"""What metrics are called in plots."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from fusionscope.report.metric_labels import shown_values, space_name, with_unit
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_barriers_have_names_and_units():
+    assert with_unit("loss_barrier") == "test loss barrier (nats)"
+    assert with_unit("loss_barrier_above_mean") == "test loss barrier above the mean (nats)"
+    assert with_unit("accuracy_barrier") == "test accuracy barrier (%\N{NO-BREAK SPACE}points)"
+    assert space_name("connectivity_space") == "connectivity space"
+
+
+def test_a_metric_of_ones_own_is_called_by_its_functions_name():
+    assert with_unit("largest_weight") == "largest weight"
+
+
+def test_accuracies_are_shown_in_per_cent_and_nothing_else_is():
+    shares = ["accuracy", "generalisation_gap", "train_loss", "mean_cka", "my_own"]
+    table = pd.DataFrame({"metric": shares, "value": [0.5, -0.25, 0.5, 0.5, math.inf]})
+    assert shown_values(table).value[:4].tolist() == [50, -25, 0.5, 0.5]
+    assert math.isnan(shown_values(table).value[4])

@@ -1,0 +1,37 @@
+"""Tidy rows, and the CSV files that hold them."""
+
+import pytest
+
+from fusionscope.measurement import COLUMNS, LEFT, Measurement, tidy_rows, write_rows
+
+
+def test_tidy_rows_have_the_columns_of_the_contract():
+    (row,) = tidy_rows({"m": Measurement(1.5)}, experiment="e", seed=3, model="x", space="s")
+    assert tuple(row) == COLUMNS
+    assert list(row.values()) == ["e", 3, "x", "s", "m", 1.5, "", "no"]
+    (row,) = tidy_rows({"m": Measurement(1.5, 0.0, LEFT)}, experiment="e", seed=3, model="x", space="s")
+    assert (row["std_error"], row["censored"]) == (0.0, "left")  # an error of zero is not an empty cell
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.csv"
+
+    def rows():
+        yield {"value": 2.0}
+        raise KeyboardInterrupt
+
+    for before in (None, "value\n1.0\n"):
+        if before is not None:
+            path.write_text(before)
+        with pytest.raises(KeyboardInterrupt):
+            write_rows(path, ["value"], rows())
+        assert (path.read_text() if path.exists() else None) == before
+    write_rows(path, ["value"], [{"value": 3.0}])
+    assert path.read_text() == "value\n3.0\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]  # what was left over is used up
+
+
+def test_a_key_that_is_no_column_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="typo"):
+        write_rows(tmp_path / "a.csv", ["value"], [{"value": 1.0, "typo": 2.0}])
+    assert not (tmp_path / "a.csv").exists()
