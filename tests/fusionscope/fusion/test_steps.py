@@ -1,11 +1,16 @@
 """Steps of the user's own: a way to align and a way to merge that lie outside of the repository."""
 
+import re
+from pathlib import Path
+
 import networks_for_fusion as nets
 import pytest
 import torch
+import yaml
 
 from fusionscope.errors import InputError
 from fusionscope.fusion.fuse import fuse
+from fusionscope.fusion.options import check_fusion
 from fusionscope.fusion.steps import match_neurons
 
 STEPS = '''
@@ -133,3 +138,20 @@ def test_what_is_wrong_with_one_s_own_step_is_said_in_one_sentence(package, opti
         child_of(**named)
     assert sentence.replace("{}", package) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_alignment_of_the_documentation_does_what_it_says(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs/adding_a_fusion.md").read_text()
+    module = f"documented_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1))
+    monkeypatch.chdir(tmp_path)
+    fusion = child_of(f"{module}:ByNorm", descending=True)
+    aligned, reference = (
+        weights["features.0.weight"].flatten(1).norm(dim=1)
+        for weights in (fusion.aligned[0], fusion.aligned[1])
+    )
+    assert torch.equal(aligned[reference.argsort()], aligned.sort().values)
+    (definition,) = yaml.safe_load(re.search(r"```yaml\n(fusions:.*?)```", page, re.DOTALL).group(1))[
+        "fusions"
+    ].values()
+    assert check_fusion(definition)["descending"] is True
