@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fusionscope.registry import resolve
-from fusionscope.training.data_sets import DATA_SETS
+from fusionscope.training.data_sets import DATA_SETS, DataSet
 from fusionscope.training.preparation import prepare
 
 SPLITS = ("train", "validation", "test")
@@ -135,3 +135,24 @@ def test_fashion_mnist_has_the_registered_statistics_inside_its_black_border(fas
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_every_entry_of_the_table_names_a_function_that_reads(name):
     assert callable(resolve(DATA_SETS[name].read))
+
+
+OWN_DATA_SET = """
+import numpy as np
+
+def stripes(folder):
+    pixels = np.zeros((40, 32, 32), np.uint8)
+    pixels[::2, ::2] = 255  # every other image, every other line
+    labelled = pixels, np.arange(40) % 2
+    return labelled, labelled
+"""
+
+
+def test_a_data_set_is_one_function_and_one_line(tmp_path, monkeypatch):
+    (tmp_path / "striped.py").write_text(OWN_DATA_SET)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DATA_SETS, "stripes", DataSet("striped:stripes", "40 images, half of them striped"))
+    arrays = prepare("stripes", "unused")
+    assert arrays["num_classes"] == 2
+    assert [len(arrays[f"{split}_labels"]) for split in SPLITS] == [36, 4, 40]
+    assert arrays["mean"] == pytest.approx([0.25] * 3)
