@@ -240,9 +240,7 @@ def test_weights_that_would_be_overwritten_are_named(name):
 def test_weights_that_are_promised_and_not_there_are_named():
     there = {f"{FOLDER}/parent_1.pth"}
     study = tiny(there, weights="provided", seeds=4)
-    with pytest.raises(
-        InputError, match=r"seed1/parent_2\.pth, .* and 2 more: no such file, though tiny"
-    ):
+    with pytest.raises(InputError, match=r"seed1/parent_2\.pth, .* and 2 more: no such file, though tiny"):
         study.check_weights(there.__contains__)
 
 
