@@ -3,8 +3,8 @@
     python benchmarks/dry_run.py [EXPERIMENTS ...] [--finished]
 
 An experiment has 20 seeds of 2 parents and 4 children, each measured in five parts: about 730 jobs.
-`--finished` plans the same where everything is up to date, as a rerun finds it: every output exists (a file of
-one line) together with Snakemake's own record of how it was made, and nothing is to be done.
+`--finished` plans the same where everything is up to date, as a rerun finds it: every output exists (a file
+of one line) together with Snakemake's own record of how it was made, and nothing is to be done.
 
 CPU seconds are user + system of the Snakemake process. Other work on the machine disturbs them less than
 wall seconds.

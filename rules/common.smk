@@ -14,7 +14,7 @@ if not ROOT.is_dir():
     )
 if Path.cwd().resolve() != ROOT:  # then nothing is written there, not even what Python compiles
     sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # for the jobs
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1"}  # for the jobs
 
 sys.path.insert(0, str(ROOT / "scripts"))
 

@@ -22,6 +22,7 @@ API = {
     "train": "fusionscope.notebook:train",
     "alignment_groups": "fusionscope.alignment.groups:alignment_groups",
     "fuse": "fusionscope.fusion.fuse:fuse",
+    "TrainingData": "fusionscope.fusion.finetune:TrainingData",
     # measuring one thing
     "measure": "fusionscope.notebook:measure",
     "accuracy": "fusionscope.notebook:accuracy",

@@ -39,7 +39,7 @@ def end(process):
 
 
 def cleared(folder) -> bool:
-    command = [sys.executable, "-c", "import run_lock; run_lock.remove_stale_lock()"]
+    command = [sys.executable, "-c", "from machinery import run_lock; run_lock.remove_stale_lock()"]
     subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(SCRIPTS)}, check=True)
     return not (folder / ".snakemake/locks").exists()
 

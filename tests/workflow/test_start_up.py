@@ -31,7 +31,7 @@ USED = {
     "collect_results": TABLES,
     "correlate": STATISTICS,
     "fuse": {"torch", "scipy", "scipy.optimize"},
-    "measure_complexity": {"torch", "scipy"} | COMPILER,
+    "measure_complexity": {"torch", "scipy"},
     "measure_connectivity": {"torch"},
     "measure_hessian": {"torch", "scipy", "curvlinops"} | COMPILER,
     "measure_input": {"torch", "scipy"} | COMPILER,
