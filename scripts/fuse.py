@@ -6,7 +6,7 @@ with job.running(snakemake) as running:
     from fusionscope.fusion.fuse import fuse
     from fusionscope.fusion.options import check_fusion
     from fusionscope.fusion.summary import sentences, write_alignment
-    from fusionscope.images import load_images
+    from fusionscope.images import Images, load_images
     from fusionscope.networks.build import build
     from fusionscope.seeding import generator, seed_for
     from fusionscope.weights import load_weights, save_several, save_weights
@@ -18,7 +18,7 @@ with job.running(snakemake) as running:
     role = (wildcards.experiment, int(wildcards.seed), wildcards.fusion)
     definition, training = check_fusion(snakemake.params.fusion), None
 
-    def images_of(split):
+    def images_of(split: str) -> Images:
         return load_images(snakemake.input.data, split, specs[0]["input_size"]).to(device)
 
     images = images_of("train")
@@ -34,9 +34,15 @@ with job.running(snakemake) as running:
         if kept is not None:
             epochs = definition["finetune"]["epochs"]
             running.log.info("fine-tuning goes on after epoch %d of %d", len(kept["curve"]), epochs)
-        streams = {"order": generator(*role, "finetuning order"), "dropout_seed": seed_for(*role, "dropout")}
-        recipe, resuming = snakemake.params.recipe, {"resume": kept, "keep": last_epoch.write}
-        training = TrainingData(images, images_of("validation"), recipe, **streams, **resuming)
+        training = TrainingData(
+            images,
+            images_of("validation"),
+            snakemake.params.recipe,
+            order=generator(*role, "finetuning order"),
+            dropout_seed=seed_for(*role, "dropout"),
+            resume=kept,
+            keep=last_epoch.write,
+        )
 
     fusion = fuse(networks, parents, images=sample, seed=seed_for(*role), training=training, **definition)
     for line in sentences(fusion):

@@ -4,7 +4,7 @@ from machinery import job
 
 with job.running(snakemake) as running:
     from fusionscope.images import load_images
-    from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
+    from fusionscope.measurement import COLUMNS, Measurement, tidy_rows, write_rows
     from fusionscope.measures.parameter.landscape import Landscape, fastest_layout, flatten_parameters
     from fusionscope.measures.parameter.origin import farthest, load_origin
     from fusionscope.measures.parameter.perturbation import read_scales
@@ -26,12 +26,12 @@ with job.running(snakemake) as running:
     sample = images.sample(params.images, generator(experiment, "flatness images"))
     network = build(images.num_classes, **spec)
     set_weights(network, load_weights(snakemake.input.weights, network))
-    network.to(device, memory_format=fastest_layout(network))
+    network.to(memory_format=fastest_layout(network)).to(device)
     origins = [load_origin(path, images.num_classes, spec).to(device) for path in snakemake.input.origins]
     w = flatten_parameters(network)
     origin = farthest(w, origins)
 
-    measurements = {}
+    measurements: dict[str, Measurement] = {}
     for path in snakemake.input.search:
         w0 = None if origin is None else flatten_parameters(origin)
         measurements |= flatness_measures(read_scales(path), w, w0, train_size=len(images))

@@ -23,7 +23,7 @@ with job.running(snakemake) as running:
     sample = images.sample(recipe.pop("images"), generator(experiment, "hessian images"))
     network = build(images.num_classes, **spec)
     set_weights(network, load_weights(snakemake.input.weights, network))
-    network.to(device, memory_format=fastest_layout(network))
+    network.to(memory_format=fastest_layout(network)).to(device)
 
     measurements, density = measure_hessian(
         network,

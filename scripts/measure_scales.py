@@ -24,7 +24,7 @@ with job.running(snakemake) as running:
     sample = images.sample(recipe.pop("images"), generator(experiment, "flatness images"))
     network = build(images.num_classes, **spec)
     set_weights(network, load_weights(snakemake.input.weights, network))
-    network.to(device, memory_format=fastest_layout(network))
+    network.to(memory_format=fastest_layout(network)).to(device)
 
     landscape = Landscape(network, sample, compute.batch_size(running), precision=recipe.pop("precision"))
     scales = find_scales(landscape, seed=seed_for(experiment, seed, model, "flatness"), **recipe)

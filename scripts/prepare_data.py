@@ -14,4 +14,5 @@ with job.running(snakemake) as running:
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)
     with whole_file(snakemake.output[0]) as partial:
-        np.savez(partial, **arrays)  # type: ignore[arg-type]  (to numpy's stubs all keywords are flags)
+        # to NumPy's stubs all keywords are flags
+        np.savez(partial, **arrays)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ with job.running(snakemake) as running:
     from fusionscope.measurement import write_rows
     from fusionscope.networks.build import initialised
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.training.train import train
+    from fusionscope.training.train import Epoch, train
     from fusionscope.weights import save_weights
     from machinery import compute
 
@@ -29,7 +29,7 @@ with job.running(snakemake) as running:
     title = f"{role[0]} seed {role[1]} {role[2]}"
     bar = tqdm(total=recipe["epochs"], desc=title, unit="epoch", leave=False, disable=not running.watched)
 
-    def report(epoch):
+    def report(epoch: Epoch) -> None:
         bar.update()
         bar.set_postfix(loss=f"{epoch.train_loss:.3f}", accuracy=f"{epoch.validation_accuracy:.3f}")
         running.log.info(
