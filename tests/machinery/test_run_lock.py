@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-LIVE = "import sys, time; from machinery import run_lock; run_lock.{how}; print('holding', flush=True); time.sleep(60)"
+LIVE = """
+import time
+from machinery import run_lock
+run_lock.{how}
+print("holding", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
