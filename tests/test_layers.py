@@ -26,7 +26,9 @@ def packages_in(modules: set[str]) -> set[str]:
     return {part[1] for part in parts if (LIBRARY / part[1]).is_dir()}
 
 
-@pytest.mark.parametrize("path", LIBRARY.rglob("*.py"), ids=lambda path: str(path.relative_to(LIBRARY)))
+@pytest.mark.parametrize(
+    "path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY))
+)
 def test_the_science_knows_neither_machinery_nor_snakemake(path):
     roots = {module.split(".")[0] for module in imports(path)}
     assert not roots & {"machinery", "snakemake", "yaml"}
