@@ -174,7 +174,7 @@ def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def labelled(labels: list[int], num_classes: int = 2, size: int = 4) -> Images:
-    """Small random pictures with the given labels."""
+    """Small random images with the given labels."""
     random = torch.Generator().manual_seed(5)
     return Images(
         pixels=torch.randint(0, 256, (len(labels), 3, size, size), dtype=torch.uint8, generator=random),

@@ -121,7 +121,7 @@ def weights_of(name: str, seed: int) -> Weights:
     """Float64 weights in which nothing is left at a value that would hide a mistake.
 
     Every neuron is on for some inputs and off for others: rows add to zero, and batch norm statistics are
-    those of pictures, give or take.
+    those of images, give or take.
     """
     random = torch.Generator().manual_seed(seed)
     network = copy.deepcopy(network_of(name))
@@ -148,7 +148,7 @@ def weights_of(name: str, seed: int) -> Weights:
     return network.state_dict()
 
 
-def pictures(count: int = 32) -> Images:
+def images(count: int = 32) -> Images:
     """Random, and smooth enough that pooling leaves something of them."""
     random = torch.Generator().manual_seed(12)
     return Images(
@@ -162,7 +162,7 @@ def pictures(count: int = 32) -> Images:
 
 
 def probe() -> Tensor:
-    return pictures().normalised().double()
+    return images().normalised().double()
 
 
 @torch.no_grad()

@@ -85,11 +85,11 @@ def test_the_user_s_own_networks_of_three_widths_are_fused_repaired_and_measured
 
 
 @pytest.mark.slow
-def test_pictures_are_made_as_large_as_an_architecture_of_torchvision_needs_them(fresh):
+def test_images_are_made_as_large_as_an_architecture_of_torchvision_needs_them(fresh):
     with_architecture(
         fresh, "torchvision:alexnet", input_size=64, spaces={"parameter": False, "input": False}
     )
-    assert "cannot take pictures" not in fresh.run("results/tiny/seed1/naive_fused/prediction_space.csv")
+    assert "cannot take images" not in fresh.run("results/tiny/seed1/naive_fused/prediction_space.csv")
     assert shapes(fresh, "naive_fused")["classifier.6.weight"] == (10, 4096)
 
 

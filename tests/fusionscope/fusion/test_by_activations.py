@@ -49,7 +49,7 @@ def small_pair() -> Pair:
 @pytest.mark.parametrize("metric", ["correlation", "euclidean"])
 def test_activation_costs_are_numpys_on_all_images_at_once(when, metric):
     """Post-activations are what the linear layer reads: means over pixels. Several batches."""
-    pair, images = small_pair(), nets.pictures(2 * BATCH + 5)
+    pair, images = small_pair(), nets.images(2 * BATCH + 5)
     match = match_neurons(
         "optimal_transport",
         pair,
@@ -69,9 +69,9 @@ def test_importance_by_activations_is_the_share_of_root_mean_squares():
     """With a cost of nothing anywhere masses do not move: each marginal of the coupling is a parent's."""
     pair = small_pair()
     options = {"align_by": "activations", "solver": "exact", "mass": "importance"}
-    match = match_neurons("optimal_transport", pair, images=nets.pictures(), seed=0, **options)
+    match = match_neurons("optimal_transport", pair, images=nets.images(), seed=0, **options)
     for weights, axis in ((pair.a, 1), (pair.b, 0)):
-        x = collected(weights, "post", nets.pictures())
+        x = collected(weights, "post", nets.images())
         strength = np.sqrt((x**2).mean(1))
         expected = strength / strength.sum()
         assert match.couplings[0].sum(axis).numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -100,4 +100,4 @@ def test_pre_and_post_look_at_what_is_written_and_at_what_is_read():
     kept = record(traced, nets.probe(), nodes)
     for node, when in zip(nodes, ("pre", "post"), strict=True):
         found = kept[node].movedim(1, 0).flatten(1).numpy()
-        assert found == pytest.approx(collected(pair.a, when, nets.pictures()), abs=1e-12)
+        assert found == pytest.approx(collected(pair.a, when, nets.images()), abs=1e-12)

@@ -56,7 +56,7 @@ def fusion_of(name: str, method: str, kind: str) -> Fusion:
         "itself": lambda: a,
     }
     options = quick(method) if kind == "unrelated" else ALIGNING[method]
-    return fuse([network] * 2, [a, other[kind]()], images=nets.pictures(), **options)
+    return fuse([network] * 2, [a, other[kind]()], images=nets.images(), **options)
 
 
 def quick(method: str) -> dict:
@@ -182,7 +182,7 @@ def test_soft_maps_give_finite_children(name, method):
 @pytest.mark.parametrize("method", ["weights", "activations", "weight matching"])
 def test_torchvisions_own_architectures_keep_and_recover_their_function(name, method):
     network, a, b = nets.network_of(name), nets.weights_of(name, 1), nets.weights_of(name, 2)
-    options = {"images": nets.pictures(32), **PERMUTING[method]}
+    options = {"images": nets.images(32), **PERMUTING[method]}
     if method == "activations":  # after a ReLU, neurons that are off on all pictures would be alike
         options |= {"activations": "pre"}
     aligned = fuse([network] * 2, [a, b], **options).aligned[0]
@@ -198,7 +198,7 @@ def test_torchvisions_own_architectures_keep_and_recover_their_function(name, me
 @pytest.mark.parametrize("name", ["VGG11", "RESNET18", "own"])
 def test_weight_one_gives_the_reference_and_weight_zero_the_aligned_parent(name, method):
     network, a, b = nets.network_of(name), nets.weights_of(name, 1), nets.weights_of(name, 2)
-    options = PERMUTING[method] | {"images": nets.pictures()}
+    options = PERMUTING[method] | {"images": nets.images()}
     for reference, target, other in ((1, a, b), (2, b, a)):
         one = fuse([network] * 2, [a, b], reference=reference, weight=1, **options)
         zero = fuse([network] * 2, [a, b], reference=reference, weight=0, **options)
@@ -224,7 +224,7 @@ def test_the_child_is_the_weighted_mean_of_the_aligned_parents():
 def test_three_permuted_copies_give_the_function_back(method, reference):
     network, a = nets.network_of("RESNET18"), nets.weights_of("RESNET18", 1)
     copies = [a, *(nets.permuted(network, a, seed)[0] for seed in (1, 2))]
-    fusion = fuse([network] * 3, copies, reference=reference, images=nets.pictures(), **PERMUTING[method])
+    fusion = fuse([network] * 3, copies, reference=reference, images=nets.images(), **PERMUTING[method])
     assert difference("RESNET18", fusion.child, a) < 1e-10
     assert len(fusion.records) == 2 * 12
     others = [number for number in (1, 2, 3) if number != reference]
@@ -270,7 +270,7 @@ def test_a_parent_is_widened_to_its_own_copy_of_twice_the_width(model_type, opti
     b, _ = nets.permuted(wide, widened(a, wide), seed=7)
     expected = nets.answers(narrow, a)
     assert cases.relative_difference(nets.answers(wide, b), expected) < 1e-12
-    fusion = fuse([narrow, wide], [a, b], soft_map="mass", images=nets.pictures(), **options)
+    fusion = fuse([narrow, wide], [a, b], soft_map="mass", images=nets.images(), **options)
     assert cases.relative_difference(nets.answers(wide, fusion.aligned[0]), expected) < 1e-9
     assert cases.relative_difference(nets.answers(wide, fusion.child), expected) < 1e-9
     assert all(record.cost_before is None for record in fusion.records)
@@ -290,7 +290,7 @@ def test_unrelated_parents_of_different_width_give_a_finite_child_as_wide_as_the
     networks = [nets.network_of(model_type), cases.network_of(model_type, width=0.1)]
     parents = [nets.weights_of(model_type, 1), cases.random_weights(model_type, 2, width=0.1)]
     fusion = fuse(
-        networks, parents, reference=reference, soft_map=soft_map, images=nets.pictures(), **options
+        networks, parents, reference=reference, soft_map=soft_map, images=nets.images(), **options
     )
     target = networks[reference - 1]
     assert {key: tensor.shape for key, tensor in fusion.child.items()} == {
@@ -572,7 +572,7 @@ def test_networks_of_zeros_are_fused_to_zeros(model_type):
 def test_parents_and_networks_are_left_as_they_were(name, method):
     network, a, b = nets.network_of(name), nets.weights_of(name, 1), nets.weights_of(name, 2)
     before = [{key: tensor.clone() for key, tensor in w.items()} for w in (a, b, network.state_dict())]
-    fusion = fuse([network] * 2, [a, b], images=nets.pictures(), **quick(method))
+    fusion = fuse([network] * 2, [a, b], images=nets.images(), **quick(method))
     for tensor in fusion.child.values():
         tensor.zero_()
     for weights, copy in zip((a, b, network.state_dict()), before, strict=True):
@@ -594,7 +594,7 @@ def test_float32_parents_give_a_float32_child_that_fits_the_network(name, method
         {k: v.float() if v.is_floating_point() else v for k, v in nets.weights_of(name, seed).items()}
         for seed in (1, 2)
     )
-    child = fuse([network] * 2, [a, b], images=nets.pictures(), **quick(method)).child
+    child = fuse([network] * 2, [a, b], images=nets.images(), **quick(method)).child
     assert {key: tensor.dtype for key, tensor in child.items()} == {k: t.dtype for k, t in a.items()}
     network.load_state_dict(child)
 
@@ -603,7 +603,7 @@ def test_float32_parents_give_a_float32_child_that_fits_the_network(name, method
 @pytest.mark.parametrize("name", ["VGG11", "RESNET18", "own"])
 def test_fusing_twice_gives_the_same_bits(name, method):
     network, a, b = nets.network_of(name), nets.weights_of(name, 1), nets.weights_of(name, 2)
-    again = fuse([network] * 2, [a, b], images=nets.pictures(), **quick(method))
+    again = fuse([network] * 2, [a, b], images=nets.images(), **quick(method))
     once = fusion_of(name, method, "unrelated")
     assert all(torch.equal(once.child[key], again.child[key]) for key in a)
     assert once.records == again.records
@@ -659,7 +659,7 @@ def test_repair_and_training_follow_the_mean():
     for number, network in enumerate(networks):
         initialise(network, torch.Generator().manual_seed(number))
         parents.append(network.state_dict())
-    images = nets.pictures()
+    images = nets.images()
     recipe = {"batch_size": 8, "momentum": 0.9, "weight_decay": 0.0, "clip_norm": 1.0}
     recipe |= {"augmentation": "none", "epochs": 7, "learning_rate": 9.0, "schedule": {"kind": "one_cycle"}}
     kept = []

@@ -22,7 +22,7 @@ recovery = benchmark("recovery")
 def share(name: str, method: str, noise: float) -> float:
     network, weights = nets.network_of(name), nets.weights_of(name, 1)
     options = recovery.METHODS[method]
-    return recovery.share_recovered(network, weights, noise, images=nets.pictures(), seed=2, **options)
+    return recovery.share_recovered(network, weights, noise, images=nets.images(), seed=2, **options)
 
 
 @pytest.mark.parametrize("method", recovery.METHODS)

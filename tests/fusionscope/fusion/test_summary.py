@@ -95,7 +95,7 @@ def test_many_layers_with_one_reason_do_not_flood_the_log():
 def test_biases_that_repair_gives_are_named():
     network = build(10, model_type="VGG11_NOBIAS_NOBN", width=0.0625)
     parents = [{k: v.float() for k, v in nets.drawn(network, seed).items()} for seed in (1, 2)]
-    fusion = fuse([network] * 2, parents, method="average", repair=True, images=nets.pictures())
+    fusion = fuse([network] * 2, parents, method="average", repair=True, images=nets.images())
     assert fusion.gained_biases == tuple(name for name in fusion.child if name not in parents[0])
     assert "repair gave a bias to layers that had none: features.0.bias, " in sentences(fusion)[1]
     assert all(torch.equal(t, fusion.network.state_dict()[name]) for name, t in fusion.child.items())
