@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend: its text is a sentence, shown without a traceback."""
+"""The one error that the user can fix: its text is a sentence, shown without a traceback."""
 
 
 class InputError(ValueError):

@@ -63,7 +63,7 @@ def measure(
     batch_size: int = BATCH_SIZE,
     **options: object,
 ) -> Measurement:
-    """The metric `name` of a network, on images: those of the train set, but for the accuracy.
+    """The metric `name` of a network, on images: those of the train set, except for the accuracy.
 
     Known are those of FUNCTIONS, with their `options` (and a `seed`), and the complexity measures of
     measures/names.py, which have none. Raises InputError for another name, for options that are not right,

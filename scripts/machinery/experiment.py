@@ -76,7 +76,7 @@ class Experiment:
         return self.settings["widths"][self.parents.index(parent)]
 
     def network(self, model: str) -> dict[str, Any]:
-        """What `networks.build` is told to make a model: parents are alike but for their widths.
+        """What `networks.build` is told to make a model: parents are alike except for their widths.
 
         A child is as wide as its reference, and has room for the biases that repair gives it.
         """

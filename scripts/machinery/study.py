@@ -105,7 +105,7 @@ class Study:
         return any_of(dict.fromkeys(name for e in self.experiments for name in self.plots(e)))
 
     def fused_pattern(self) -> str:
-        """Of experiments at the begin of a child's files, but for children that the user provides."""
+        """Of experiments at the beginning of a child's files, except of children that the user provides."""
         children = [
             path.removeprefix("experiments/").removesuffix(".pth").removesuffix("_aligned")
             for path in sorted(self.provided)
@@ -339,7 +339,7 @@ class Study:
         return entries.of_network(self.network(wildcards))
 
     def parent_network_entries(self, wildcards: Any) -> Entries:
-        return entries.of_network(self.parent_networks(wildcards)[0])  # alike but for their widths
+        return entries.of_network(self.parent_networks(wildcards)[0])  # alike except for their widths
 
     def fusion_entries(self, wildcards: Any) -> Entries:
         """Of the fusion that makes the job's child."""
