@@ -49,7 +49,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_a_metric_is_measured_by_its_name():
-    network, images = tiny_network(), nets.pictures(40)
+    network, images = tiny_network(), nets.images(40)
     measured = fusionscope.measure(network, images, "accuracy")
     assert measured.value == accuracy(predict(network, images, 40), images.labels)
     assert fusionscope.accuracy(network, images) == measured
@@ -72,7 +72,7 @@ def test_a_metric_is_measured_by_its_name():
 )
 def test_a_metric_that_cannot_be_measured_is_refused_in_one_sentence(name, options, sentence):
     with pytest.raises(InputError) as caught:
-        fusionscope.measure(tiny_network(), nets.pictures(20), name, **options)
+        fusionscope.measure(tiny_network(), nets.images(20), name, **options)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -80,7 +80,7 @@ def test_a_metric_that_cannot_be_measured_is_refused_in_one_sentence(name, optio
 def test_training_gives_the_weights_of_the_best_epoch_and_leaves_them_in_the_network():
     network = tiny_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    images = nets.pictures(20)
+    images = nets.images(20)
     weights = fusionscope.train(
         network, images, images, epochs=1, learning_rate=0.01, schedule={"kind": "constant"}
     )
