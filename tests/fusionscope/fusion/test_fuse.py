@@ -289,9 +289,7 @@ def test_unrelated_parents_of_different_width_give_a_finite_child_as_wide_as_the
 ):
     networks = [nets.network_of(model_type), cases.network_of(model_type, width=0.1)]
     parents = [nets.weights_of(model_type, 1), cases.random_weights(model_type, 2, width=0.1)]
-    fusion = fuse(
-        networks, parents, reference=reference, soft_map=soft_map, images=nets.images(), **options
-    )
+    fusion = fuse(networks, parents, reference=reference, soft_map=soft_map, images=nets.images(), **options)
     target = networks[reference - 1]
     assert {key: tensor.shape for key, tensor in fusion.child.items()} == {
         key: tensor.shape for key, tensor in target.state_dict().items()
