@@ -29,7 +29,7 @@ from .conftest import ROOT, TINY, Workflow
 SCRIPTS = Path(os.environ.get("FUSIONSCOPE_SLURM_SCRIPTS", ROOT.parent / "shared" / "slurm"))
 FAST_POLL = SCRIPTS / "snakemake_fastpoll.py"
 PROGRAM = (str(FAST_POLL),) if FAST_POLL.exists() else ("-m", "snakemake")
-RUN_SECONDS = 600
+RUN_SECONDS = 1200
 STATE_SECONDS = 120  # for a job or a node to get where it has to
 
 # All tables and one plot.
@@ -294,7 +294,7 @@ def test_a_group_takes_turns_on_one_gpu_and_asks_for_the_time_of_all_its_jobs(ti
     assert (group.gpus, group.memory, group.minutes) == (1, "4000M", 240 + 120 + 60)
     (tables,) = tiny_run.jobs("tables")
     assert (tables.memory, tables.minutes) == ("2000M", 3 * 20)
-    assert len(tiny_run.jobs()) == 2 + 1 + 3 * 2 + 1  # parents, child, two for the measures of each, tables
+    assert len(tiny_run.jobs()) == 2 + 1 + 3 * 4 + 1  # parents, child, four for the measures of each, tables
 
 
 @pytest.mark.slurm
