@@ -5,7 +5,7 @@ PyTorch, NumPy, pandas or matplotlib.
 """
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +162,3 @@ class StrictLoader(yaml.SafeLoader):
                     raise RepeatedKey(key, line, lines[key])
                 lines[key] = line
         return super().construct_mapping(node, deep)
-
-
-def provided_weights(folder: str, recorded: Mapping[str, str], exists: Callable[[str], bool]) -> list[str]:
-    """File names in `folder` that were not written by the workflow; `exists` looks where results are kept.
-
-    `recorded` maps each file of weights that the workflow writes to the record it writes before it.
-    """
-    return [
-        weights
-        for weights, record in recorded.items()
-        if exists(f"{folder}/{weights}") and not exists(f"{folder}/{record}")
-    ]

@@ -14,7 +14,6 @@ from fusionscope.errors import InputError
 from machinery.settings import (
     check_files,
     plain,
-    provided_weights,
     read_settings,
     resolve_experiments,
     seed_list,
@@ -463,16 +462,6 @@ def test_each_parent_has_a_width_where_the_architecture_has_any(config, settings
 def test_images_are_32_pixels_wide_unless_told_otherwise(config):
     assert changed(config)["input_size"] == 32
     assert changed(config, input_size=64)["input_size"] == 64
-
-
-def test_weights_without_the_record_that_the_workflow_writes_before_them_were_provided(tmp_path):
-    recorded = {"parent_1.pth": "parent_1_learning_curve.csv", "naive_fused.pth": "naive_fused_alignment.csv"}
-    assert provided_weights(tmp_path / "not_there_yet", recorded, os.path.exists) == []
-    for name in ("parent_1.pth", "parent_1_learning_curve.csv", "naive_fused.pth", "unrelated.pth"):
-        (tmp_path / name).touch()
-    assert provided_weights(tmp_path, recorded, os.path.exists) == ["naive_fused.pth"]
-    (tmp_path / "naive_fused_alignment.csv").touch()
-    assert provided_weights(tmp_path, recorded, os.path.exists) == []
 
 
 @pytest.mark.parametrize(
