@@ -10,9 +10,8 @@ with job.running(snakemake) as running:
     from fusionscope.measures.parameter.perturbation import read_scales
     from fusionscope.measures.parameter.subject import Subject, load_measures, measure_complexity
     from fusionscope.measures.parameter.twelve import flatness_measures
-    from fusionscope.networks.build import build
+    from fusionscope.networks.build import load_network
     from fusionscope.seeding import generator
-    from fusionscope.weights import load_weights, set_weights
     from machinery import compute
 
     running.start_work()
@@ -24,8 +23,7 @@ with job.running(snakemake) as running:
     images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     # the images of the searches, the same for every model of the experiment
     sample = images.sample(params.images, generator(experiment, "flatness images"))
-    network = build(images.num_classes, **spec)
-    set_weights(network, load_weights(snakemake.input.weights, network))
+    network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
     origins = [load_origin(path, images.num_classes, spec).to(device) for path in snakemake.input.origins]
     w = flatten_parameters(network)

@@ -7,9 +7,8 @@ with job.running(snakemake) as running:
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.measures.parameter.hessian import DENSITY_COLUMNS, density_rows, measure_hessian
     from fusionscope.measures.parameter.landscape import fastest_layout
-    from fusionscope.networks.build import build
+    from fusionscope.networks.build import load_network
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.weights import load_weights, set_weights
     from machinery import compute
 
     running.start_work()
@@ -21,8 +20,7 @@ with job.running(snakemake) as running:
     images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     # the same images for every model of the experiment
     sample = images.sample(recipe.pop("images"), generator(experiment, "hessian images"))
-    network = build(images.num_classes, **spec)
-    set_weights(network, load_weights(snakemake.input.weights, network))
+    network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
 
     measurements, density = measure_hessian(

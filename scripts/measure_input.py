@@ -6,9 +6,8 @@ with job.running(snakemake) as running:
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.measures.input.lipschitz import measure_input_space
-    from fusionscope.networks.build import build
+    from fusionscope.networks.build import load_network
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.weights import load_weights, set_weights
     from machinery import compute
 
     running.start_work()
@@ -20,8 +19,7 @@ with job.running(snakemake) as running:
     images = load_images(snakemake.input.data, "test", spec["input_size"]).to(device)
     # the same images for every model of the experiment
     sample = images.sample(recipe.pop("images"), generator(experiment, "input space images"))
-    network = build(images.num_classes, **spec)
-    set_weights(network, load_weights(snakemake.input.weights, network))
+    network = load_network(snakemake.input.weights, images.num_classes, **spec)
     measurements = measure_input_space(
         network.to(device), sample, seed=seed_for(experiment, seed, model, "input space"), **recipe
     )

@@ -7,9 +7,8 @@ with job.running(snakemake) as running:
     from fusionscope.images import load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.measures.prediction.prediction import ensemble_accuracy, measure_prediction_space
-    from fusionscope.networks.build import build
+    from fusionscope.networks.build import load_network
     from fusionscope.seeding import seed_for
-    from fusionscope.weights import load_weights, set_weights
     from machinery import compute
 
     running.start_work()
@@ -20,8 +19,7 @@ with job.running(snakemake) as running:
     spec = snakemake.params.network
     train_images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     test_images = load_images(snakemake.input.data, "test", spec["input_size"]).to(device)
-    network = build(test_images.num_classes, **spec).to(device)
-    set_weights(network, load_weights(snakemake.input.weights, network))
+    network = load_network(snakemake.input.weights, test_images.num_classes, **spec).to(device)
     measurements = measure_prediction_space(
         network,
         train_images,
@@ -32,8 +30,7 @@ with job.running(snakemake) as running:
     )
     members = []
     for path, parent in zip(snakemake.input.parents, snakemake.params.parent_networks, strict=True):
-        member = build(test_images.num_classes, **parent).to(device)
-        set_weights(member, load_weights(path, member))
+        member = load_network(path, test_images.num_classes, **parent).to(device)
         members.append(predict(member, test_images, batch_size))
     if members:
         measurements["parents_ensemble_accuracy"] = ensemble_accuracy(members, test_images.labels)

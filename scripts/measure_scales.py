@@ -8,9 +8,8 @@ with job.running(snakemake) as running:
     from fusionscope.measures.parameter.landscape import Landscape, fastest_layout
     from fusionscope.measures.parameter.perturbation import SCALE_COLUMNS, scale_measurements, scale_rows
     from fusionscope.measures.parameter.scales import find_scales
-    from fusionscope.networks.build import build
+    from fusionscope.networks.build import load_network
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.weights import load_weights, set_weights
     from machinery import compute
 
     running.start_work()
@@ -22,8 +21,7 @@ with job.running(snakemake) as running:
     images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
     # the same images for every model of the experiment
     sample = images.sample(recipe.pop("images"), generator(experiment, "flatness images"))
-    network = build(images.num_classes, **spec)
-    set_weights(network, load_weights(snakemake.input.weights, network))
+    network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
 
     landscape = Landscape(network, sample, compute.batch_size(running), precision=recipe.pop("precision"))

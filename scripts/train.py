@@ -4,15 +4,14 @@ from machinery import job
 
 with job.running(snakemake) as running:
     import torch
-    from tqdm import tqdm
 
     from fusionscope.images import load_images
     from fusionscope.measurement import write_rows
     from fusionscope.networks.build import initialised
     from fusionscope.seeding import generator, seed_for
-    from fusionscope.training.train import Epoch, train
+    from fusionscope.training.train import train
     from fusionscope.weights import save_weights
-    from machinery import compute
+    from machinery import compute, epochs
 
     running.start_work()
     device = compute.device(running)
@@ -26,33 +25,22 @@ with job.running(snakemake) as running:
     network = initialised(generator(*role, "initial weights"), train_images.num_classes, **spec)
     initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
-    title = f"{role[0]} seed {role[1]} {role[2]}"
-    bar = tqdm(total=recipe["epochs"], desc=title, unit="epoch", leave=False, disable=not running.watched)
-
-    def report(epoch: Epoch) -> None:
-        bar.update()
-        bar.set_postfix(loss=f"{epoch.train_loss:.3f}", accuracy=f"{epoch.validation_accuracy:.3f}")
-        running.log.info(
-            "epoch %d: train loss %.4f, validation loss %.4f, validation accuracy %.4f",
-            epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.validation_accuracy,
-        )  # fmt: skip
-
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
     last_epoch = compute.last_epoch(running, snakemake.output.weights)
     kept = last_epoch.read()
     if kept is not None:
         running.log.info("goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])
-    trained = train(
-        network.to(device),
-        train_images,
-        validation_images,
-        order=generator(*role, "order"),
-        on_epoch=report,
-        resume=kept,
-        keep=last_epoch.write,
-        **recipe,
-    )
-    bar.close()
+    with epochs.reported(running, f"{role[0]} seed {role[1]} {role[2]}", recipe["epochs"]) as report:
+        trained = train(
+            network.to(device),
+            train_images,
+            validation_images,
+            order=generator(*role, "order"),
+            on_epoch=report,
+            resume=kept,
+            keep=last_epoch.write,
+            **recipe,
+        )
     running.log.info("best epoch: %d", trained.best_epoch)
 
     who = {"seed": wildcards.seed, "parent": wildcards.parent}

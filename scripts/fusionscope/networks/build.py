@@ -5,6 +5,7 @@ commonly published, so that such files load as they are.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from fusionscope.networks.external import make_architecture, reason
 from fusionscope.networks.initialise import initialise
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.registry import resolve
+from fusionscope.weights import load_weights, set_weights
 
 
 def build(
@@ -46,6 +48,13 @@ def build(
     check_fits(network, num_classes, model_type or f"architecture {architecture}")
     if biases:
         give_biases(network)
+    return network
+
+
+def load_network(path: str | Path, num_classes: int, **spec: Any) -> nn.Module:
+    """`build(num_classes, **spec)` with the weights of the file at `path`; raises InputError as both do."""
+    network = build(num_classes, **spec)
+    set_weights(network, load_weights(path, network))
     return network
 
 

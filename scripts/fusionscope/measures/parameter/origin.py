@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 from fusionscope.measures.parameter.landscape import flatten_parameters
 from fusionscope.networks.biases import give_biases
-from fusionscope.networks.build import build
-from fusionscope.weights import load_weights, set_weights
+from fusionscope.networks.build import load_network
 
 
 def load_origin(path: str | Path, num_classes: int, spec: Mapping[str, Any]) -> nn.Module:
     """A network with the weights of the file at `path`, to compare with the network that `spec` builds."""
-    origin = build(num_classes, **{**spec, "biases": False})
-    set_weights(origin, load_weights(path, origin))
+    origin = load_network(path, num_classes, **{**spec, "biases": False})
     if spec.get("biases"):
         give_biases(origin)  # zeros: the child has biases that its parents never had
     return origin
