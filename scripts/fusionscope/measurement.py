@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fusionscope.files import whole_file
 
-COLUMNS = ("experiment", "seed", "model", "space", "metric", "value", "std_error", "censored")
+COLUMNS = ("experiment", "seed", "model", "space", "metric", "value", "std_error", "censored", "reason")
 
 NOT_CENSORED = "no"
 LEFT = "left"  # the true value is at most the one recorded
@@ -19,12 +19,19 @@ OPPOSITE = {NOT_CENSORED: NOT_CENSORED, LEFT: RIGHT, RIGHT: LEFT}
 class Measurement:
     """One number. `std_error` is None where the number is exact or no error is known for it.
 
-    `censored`: LEFT or RIGHT where a search ended at the end of its range and the value is a bound.
+    `censored`: LEFT or RIGHT where a search ended at the end of its range and the value is a bound. An
+    undefined number has no `value` (None), and a `reason`, a clause for people; others have none.
     """
 
-    value: float
+    value: float | None
     std_error: float | None = None
     censored: str = NOT_CENSORED
+    reason: str = ""
+
+
+def undefined(reason: str) -> Measurement:
+    """What there is to say where a number is not defined."""
+    return Measurement(None, reason=reason)
 
 
 def tidy_rows(
@@ -38,9 +45,10 @@ def tidy_rows(
             "model": model,
             "space": space,
             "metric": metric,
-            "value": number.value,
+            "value": "" if number.value is None else number.value,
             "std_error": "" if number.std_error is None else number.std_error,
             "censored": number.censored,
+            "reason": number.reason,
         }
         for metric, number in measurements.items()
     ]

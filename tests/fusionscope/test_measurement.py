@@ -2,15 +2,17 @@
 
 import pytest
 
-from fusionscope.measurement import COLUMNS, LEFT, Measurement, tidy_rows, write_rows
+from fusionscope.measurement import COLUMNS, LEFT, Measurement, tidy_rows, undefined, write_rows
 
 
 def test_tidy_rows_have_the_columns_of_the_contract():
     (row,) = tidy_rows({"m": Measurement(1.5)}, experiment="e", seed=3, model="x", space="s")
     assert tuple(row) == COLUMNS
-    assert list(row.values()) == ["e", 3, "x", "s", "m", 1.5, "", "no"]
+    assert list(row.values()) == ["e", 3, "x", "s", "m", 1.5, "", "no", ""]
     (row,) = tidy_rows({"m": Measurement(1.5, 0.0, LEFT)}, experiment="e", seed=3, model="x", space="s")
     assert (row["std_error"], row["censored"]) == (0.0, "left")  # an error of zero is not an empty cell
+    (row,) = tidy_rows({"m": undefined("no margin")}, experiment="e", seed=3, model="x", space="s")
+    assert (row["value"], row["censored"], row["reason"]) == ("", "no", "no margin")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -28,12 +28,12 @@ def measured(models=FOUR, seeds=3):
         for model in models:
             key = ["digits_vgg11", seed, model]
             accuracy = ACCURACIES.get(model, 0.6) + 0.01 * stream.random()
-            rows.append([*key, "prediction_space", "accuracy", accuracy, 0.01, "no"])
+            rows.append([*key, "prediction_space", "accuracy", accuracy, 0.01, "no", ""])
             if not model.startswith("parent"):
-                rows.append([*key, "prediction_space", "parents_ensemble_accuracy", 0.98, 0.01, "no"])
+                rows.append([*key, "prediction_space", "parents_ensemble_accuracy", 0.98, 0.01, "no", ""])
             for space, metrics in METRICS.items():
                 for metric, size in metrics.items():
-                    rows.append([*key, space, metric, size * stream.lognormal(), math.nan, "no"])
+                    rows.append([*key, space, metric, size * stream.lognormal(), math.nan, "no", ""])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

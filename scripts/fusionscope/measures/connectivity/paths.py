@@ -78,7 +78,7 @@ def repaired_line(
     return point
 
 
-def barriers(path: Sequence[PathPoint]) -> dict[str, Measurement]:
+def barriers(path: Sequence[PathPoint]) -> dict[str, float]:
     """How far the path rises above its ends; each barrier is at least zero, since the ends are points.
 
     With v(s) the value at share s of the reference, and the supremum taken over the points of `path`:
@@ -97,16 +97,16 @@ def barriers(path: Sequence[PathPoint]) -> dict[str, Measurement]:
         np.array([getattr(place, name) for place in path]) for name in ("share", "loss", "accuracy")
     )
     return {
-        "loss_barrier": Measurement(height_above_line(share, loss)),
-        "loss_barrier_above_mean": Measurement(float(loss.max() - (loss[0] + loss[-1]) / 2)),
-        "accuracy_barrier": Measurement(height_above_line(share, 1 - correct)),
+        "loss_barrier": height_above_line(share, loss),
+        "loss_barrier_above_mean": float(loss.max() - (loss[0] + loss[-1]) / 2),
+        "accuracy_barrier": height_above_line(share, 1 - correct),
     }
 
 
 def highest(paths: Iterable[Sequence[PathPoint]]) -> dict[str, Measurement]:
     """Each barrier where it is highest: of several parents, to the one that is farthest off."""
     found = [barriers(path) for path in paths]
-    return {name: max((each[name] for each in found), key=lambda m: m.value) for name in found[0]}
+    return {name: Measurement(max(each[name] for each in found)) for name in found[0]}
 
 
 def height_above_line(share: np.ndarray, values: np.ndarray) -> float:

@@ -38,7 +38,7 @@ def line(a: dict[str, Tensor], b: dict[str, Tensor], share: float) -> dict[str, 
 
 
 def values(path: list[PathPoint]) -> dict[str, float]:
-    return {name: number.value for name, number in barriers(path).items()}
+    return barriers(path)
 
 
 class OneWeight(nn.Module):
