@@ -26,6 +26,7 @@ API = {
     # measuring one thing
     "measure": "fusionscope.notebook:measure",
     "accuracy": "fusionscope.notebook:accuracy",
+    "lipschitz": "fusionscope.measures.input.lipschitz:lipschitz",
     "sigma": "fusionscope.measures.parameter.scales:sigma",
     "sigma_mag": "fusionscope.measures.parameter.scales:sigma_mag",
     "alpha": "fusionscope.measures.parameter.scales:alpha",

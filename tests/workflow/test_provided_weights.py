@@ -30,6 +30,7 @@ def test_provided_weights_are_never_trained_nor_made_again(provided):
     assert planned["measure_prediction"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_on_provided_weights_leaves_them_alone_and_measures_all_but_init(provided):
     folder = provided.folder / "experiments/mine/mine_seed1"
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
