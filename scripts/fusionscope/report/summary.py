@@ -27,7 +27,8 @@ def summary_table(measurements: pd.DataFrame, train_size: int) -> pd.DataFrame:
     """
     groups = measurements.groupby(["model", "space", "metric"], sort=False)
     rows = [
-        {"model": model, "space": space, "metric": metric} | summary_row(model, metric, group, train_size)
+        {"model": model, "space": space, "metric": metric}
+        | summary_row(str(model), str(metric), group, train_size)
         for (model, space, metric), group in groups
     ]
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

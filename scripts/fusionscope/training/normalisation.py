@@ -1,12 +1,12 @@
 """By which mean and deviation images are normalised: what may be asked for. Needs pydantic alone."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from fusionscope.options import Options, Positive, Share, expecting
 
-PUBLISHED = "published"
+PUBLISHED: Final = "published"
 
 MEANS = "a list of three numbers from 0 to 1, one per channel"
 DEVIATIONS = "a list of three numbers above 0, one per channel"

@@ -98,8 +98,11 @@ def draw_arrows(axes: Axes, bounds: pd.DataFrame, colour: str) -> None:
     """Beside each bound, to the side where the true value lies."""
     for side, (arrow, distance) in ARROWS.items():
         mine = bounds[bounds.censored == side]
-        beside = offset_copy(axes.transData, axes.figure, x=distance, units="points")
-        axes.plot(mine.value, mine.target, marker=arrow, linestyle="", color=colour, transform=beside)
+        beside = offset_copy(axes.transData, axes.get_figure(root=True), x=distance, units="points")
+        if mine.empty:  # a line of no points, not clipped, would take the layout's room
+            continue
+        (line,) = axes.plot(mine.value, mine.target, transform=beside, clip_on=False)
+        line.set(marker=arrow, linestyle="", color=colour)
 
 
 def set_scale(axes: Axes, values: pd.Series) -> None:
