@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from fusionscope.errors import InputError
 from machinery import run_lock, settings
+from machinery.finished import finished_experiments
 from machinery.study import Study
 
 MAIN = workflow.is_main_process
@@ -31,9 +32,12 @@ if MAIN and ALONE:
         run_lock.start_run(local=workflow.local_exec)
 
 
+PATHS = workflow.modifier.path_modifier  # ours: when jobs are planned, it is another's
+
+
 def as_kept(path):
     """Where a file lies: as a module of another workflow, it may be below a prefix."""
-    return workflow.modifier.path_modifier.replace_prefix(path)
+    return PATHS.replace_prefix(path)
 
 
 def is_there(path):
@@ -74,3 +78,15 @@ def growing(amount):
 def fusion_gpu(wildcards):
     """A GPU where a fusion runs networks on images; matching weights alone does without."""
     return GPU if STUDY.runs_networks(wildcards) else 0
+
+
+def experiments_of_tables(wildcards):
+    """The experiments of the table over all, in the order of the configuration, and what to read of each
+    besides inputs: nothing of this run's, the files of those that earlier runs finished.
+
+    With results in a storage there are no others: a job is given its inputs alone.
+    """
+    stored = workflow.storage_settings.default_storage_provider is not None
+    others = {} if stored else finished_experiments(SETTINGS, is_there, as_kept)
+    there = {name: {} for name in STUDY.experiments} | others
+    return {name: there[name] for name in SETTINGS["experiments"] if name in there}

@@ -19,6 +19,7 @@ rule collect_measurements:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
+        experiments=experiments_of_tables,
         code=STUDY.code("collect_measurements"),
     script:
         "../scripts/collect_measurements.py"

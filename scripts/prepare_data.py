@@ -6,11 +6,13 @@ with job.running(snakemake) as running:
     import numpy as np
 
     from fusionscope.files import whole_file
+    from fusionscope.training.normalisation import PUBLISHED
     from fusionscope.training.preparation import prepare
 
     running.start_work()
     source = snakemake.params.source
-    arrays = prepare(source["name"], source.get("folder", snakemake.resources.data_dir))
+    folder = source.get("folder", snakemake.resources.data_dir)
+    arrays = prepare(source["name"], folder, source.get("normalisation", PUBLISHED))
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)
     with whole_file(snakemake.output[0]) as partial:

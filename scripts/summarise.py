@@ -5,7 +5,7 @@ from machinery import job
 with job.running(snakemake) as running:
     import numpy as np
 
-    from fusionscope.report.latex import summary_latex
+    from fusionscope.report.latex import summary_caption, summary_latex
     from fusionscope.report.summary import summary_table
     from fusionscope.report.tables import read_tables, write_table, write_text
 
@@ -15,6 +15,5 @@ with job.running(snakemake) as running:
     summary = summary_table(read_tables(snakemake.input.measurements), train_size)
     write_table(summary, snakemake.output.table)
     name = snakemake.wildcards.experiment
-    caption = f"{name}: mean and standard deviation over seeds. A star: some values are bounds."
-    latex = summary_latex(summary, snakemake.params.models, caption.replace("_", r"\_"), f"tab:{name}")
+    latex = summary_latex(summary, snakemake.params.models, summary_caption(name), f"tab:{name}")
     write_text(latex, snakemake.output.latex)

@@ -38,6 +38,7 @@ from fusionscope.options import (
 )
 from fusionscope.report.plot_table import PLOTS
 from fusionscope.training.data_sets import DATA_SETS
+from fusionscope.training.normalisation import PUBLISHED, Normalisation
 from fusionscope.training.recipes import TrainingRecipe
 
 IMAGE_FOLDER = "image_folder"  # the data set that needs a path
@@ -143,6 +144,10 @@ class Experiment(Options):
     image_folder: Text | None = Field(
         default=None,
         description="Path of a folder with train/<class>/ and test/<class>/, for dataset image_folder.",
+    )
+    normalisation: Normalisation = Field(
+        default=PUBLISHED,
+        description="How images are normalised.",
     )
     model_type: Annotated[str, KnownName(MODEL_TYPES)] | None = Field(
         default=None,

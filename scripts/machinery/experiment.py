@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionscope.fusion.options import looks_at_images
+from fusionscope.training.normalisation import PUBLISHED
 from machinery.settings import plain
 
 # What is measured of a model, and the file of each: one rule each.
@@ -116,9 +117,10 @@ class Experiment:
 
     @property
     def data(self) -> str:
-        """The prepared data; image folders are prepared for each experiment of their own."""
+        """The prepared data; image folders, and images normalised otherwise, are the experiment's own."""
         dataset = self.settings["dataset"]
-        return f"data/{dataset}.npz" if dataset != "image_folder" else f"data/{dataset}_{self.name}.npz"
+        own = dataset == "image_folder" or self.settings["normalisation"] != PUBLISHED
+        return f"data/{dataset}_{self.name}.npz" if own else f"data/{dataset}.npz"
 
     def folder(self, seed: int | str) -> str:
         return f"experiments/{self.name}/{self.name}_seed{seed}"

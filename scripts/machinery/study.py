@@ -23,6 +23,7 @@ from fusionscope.report.plot_table import (
     SIMILARITIES,
     Plot,
 )
+from fusionscope.training.normalisation import PUBLISHED
 from machinery import entries
 from machinery.code_hashes import METRIC_NAMES, entry_hashes
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
@@ -304,11 +305,20 @@ class Study:
         return {"plot": self.plot(wildcards).label}
 
     def data_source(self, wildcards: Any) -> dict[str, Any]:
-        """What a prepared file is made of: a data set, and for image folders which images."""
-        if not wildcards.dataset.startswith("image_folder_"):
+        """What a prepared file is made of: a data set and, in an experiment's own file, which images and how
+        they are normalised."""
+        path = f"data/{wildcards.dataset}.npz"
+        readers = [experiment.settings for experiment in self.experiments.values() if experiment.data == path]
+        if not readers:
             return {"name": wildcards.dataset}
-        folder = self.experiments[wildcards.dataset.removeprefix("image_folder_")].settings["image_folder"]
-        return {"folder": folder, "name": "image_folder", "images": listing_hash(folder)}
+        settings = readers[0]
+        source: dict[str, Any] = {"name": settings["dataset"]}
+        if "image_folder" in settings:
+            folder = settings["image_folder"]
+            source = {"folder": folder, "name": "image_folder", "images": listing_hash(folder)}
+        if settings["normalisation"] != PUBLISHED:
+            source["normalisation"] = plain(settings["normalisation"])
+        return source
 
     # the code that results depend on
 

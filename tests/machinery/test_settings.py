@@ -88,7 +88,8 @@ def test_the_shipped_experiments_are_what_they_were(config, name):
         part for space in spaces for part in (parameter if space == "parameter" else [space])
     ]
     assert {key: now[key] for key in before} == before
-    assert now.keys() - before.keys() == {"training", "measurements", "fusions", "spaces"}
+    assert now["normalisation"] == "published"
+    assert now.keys() - before.keys() == {"training", "measurements", "fusions", "spaces", "normalisation"}
 
 
 @pytest.mark.parametrize("name", BEFORE["fusions"])
@@ -117,6 +118,40 @@ def test_the_study_s_four_experiments_have_five_seeds_at_full_width_and_its_reci
         assert (recipe["learning_rate"], recipe["momentum"]) == (0.05, 0.9)
         assert recipe["schedule"] == {"kind": "steps", "at": [12, 20, 25, 28], "factor": 0.1}
         assert recipe["augmentation"] == "none"
+
+
+OWN_CONSTANTS = {"mean": [0.5, 0.25, 0], "std": [1, 0.5, 2]}
+
+
+@pytest.mark.parametrize("value", ["published", "measured", OWN_CONSTANTS])
+def test_images_are_normalised_by_constants_of_one_s_choice(config, value):
+    put(config, f"{FIRST}.normalisation", value)
+    assert resolved(config)["digits_vgg11"]["normalisation"] == value
+
+
+ONE_OF = "is not right; expected published, measured, or both mean and std"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("study", f"normalisation: 'study' {ONE_OF}"),
+        (0.5, f"normalisation: 0.5 {ONE_OF}"),
+        ({"mean": [0.5] * 3}, "normalisation: the key 'std' is missing"),
+        ({"mean": [0.5], "std": [1] * 3}, "normalisation.mean: [0.5] is not right; expected a list of three"),
+        (
+            {"mean": [0.5, 127, 0], "std": [1] * 3},
+            "normalisation.mean.1: 127 is not right; expected a number",
+        ),
+        (
+            {"mean": [0.5] * 3, "std": [1, 0, 1]},
+            "normalisation.std.1: 0 is not right; expected a number above",
+        ),
+    ],
+)
+def test_what_images_cannot_be_normalised_by_is_one_sentence(config, value, sentence):
+    put(config, f"{FIRST}.normalisation", value)
+    assert f"config: {FIRST}.{sentence}" in refusal(config)
 
 
 def test_seeds_are_a_number_or_a_list_without_repeats():

@@ -207,6 +207,24 @@ def test_image_folders_are_prepared_for_each_experiment_and_known_by_their_files
     assert study.data_source(SimpleNamespace(dataset="digits")) == {"name": "digits"}
 
 
+def test_images_that_are_normalised_otherwise_are_prepared_for_their_experiment_alone(tmp_path):
+    mine = tiny_settings()
+    constants = {"mean": [0.5, 0.5, 0.5], "std": [1.0, 1, 0.25]}
+    mine["experiments"]["other"] = dict(mine["experiments"]["tiny"], normalisation=constants)
+    mine["run"] = ["tiny", "other"]
+    study = study_of(mine)
+    assert study.data_file(job()) == "data/digits.npz"
+    assert study.data_file(job(experiment="other")) == "data/digits_other.npz"
+    assert study.data_source(SimpleNamespace(dataset="digits")) == {"name": "digits"}
+    assert study.data_source(SimpleNamespace(dataset="digits_other")) == {
+        "name": "digits",
+        "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [1, 1, 0.25]},
+    }
+    study = tiny(dataset="image_folder", image_folder=str(tmp_path), normalisation="measured")
+    source = study.data_source(SimpleNamespace(dataset="image_folder_tiny"))
+    assert (source["name"], source["normalisation"]) == ("image_folder", "measured")
+
+
 # weights that the user provides
 
 

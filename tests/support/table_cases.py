@@ -32,7 +32,8 @@ def study(experiment: str = "digits", models: tuple[str, ...] = ("parent_1", "na
             for space, measurements in spaces.items():
                 where = {"experiment": experiment, "seed": seed, "model": model, "space": space}
                 rows += tidy_rows(measurements, **where)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(std_error=pd.to_numeric(table.std_error))  # as from a file
 
 
 def value(table: pd.DataFrame, **where: object) -> float:

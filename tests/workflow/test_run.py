@@ -39,11 +39,13 @@ def test_every_file_of_the_contract_is_there(finished_run):
     assert not list(folder.rglob("*partial*"))
 
 
-def test_results_csv_has_the_published_layout_and_no_empty_cell(finished_run):
+def test_results_csv_has_the_published_layout_and_says_why_a_value_is_missing(finished_run):
     text = (finished_run.folder / "results/tiny/results.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert text.startswith("Model,Space,Metric,Value\n")
-    assert all(cell != "" and cell.lower() != "nan" for row in rows for cell in row.values())
+    assert text.startswith("Model,Space,Metric,Value,StdError,Censored,Reason\n")
+    assert all(row[column] for row in rows for column in ("Model", "Space", "Metric", "Censored"))
+    assert all((row["Value"] == "") == (row["Reason"] != "") for row in rows)
+    assert all(cell.lower() != "nan" for row in rows for cell in row.values())
     spaces = {"input_space", "parameter_space", "prediction_space", "connectivity_space"}
     assert {row["Model"] for row in rows if row["Space"] in spaces} == {
         f"{model}_seed{seed}" for model in MODELS for seed in (1, 2)
@@ -54,9 +56,9 @@ def test_results_csv_has_the_published_layout_and_no_empty_cell(finished_run):
 def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
     measurements = table(finished_run, "measurements.csv")
     assert list(measurements.columns) == [
-        "experiment", "seed", "model", "space", "metric", "value", "std_error", "censored",
+        "experiment", "seed", "model", "space", "metric", "value", "std_error", "censored", "reason",
     ]  # fmt: skip
-    assert measurements.value.notna().all()
+    assert (measurements.value.notna() == measurements.reason.isna()).all()
     counts = measurements.groupby(["model", "seed", "space"]).metric.nunique().unstack("space")
     assert (counts.input_space == 4).all()
     assert (counts.parameter_space == 2 + 4 + 12 + 3).all()

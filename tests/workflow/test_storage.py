@@ -36,7 +36,11 @@ def elsewhere(fresh, tmp_path) -> Elsewhere:
 
 @pytest.mark.slow
 def test_results_in_a_storage_are_those_of_a_local_run_to_the_byte(finished_run, elsewhere):
+    workflow = elsewhere.workflow  # here lies another experiment, which is not read beside what is there
+    workflow.settings["experiments"]["other"] = dict(workflow.tiny)
+    here = shutil.copytree(finished_run.folder / "results/tiny", workflow.folder / "results/other")
     elsewhere.run()
+    shutil.rmtree(here)
     stored = Workflow(elsewhere.bucket, {})
     assert stored.csv_files() == finished_run.csv_files()
     assert elsewhere.planned() == {}

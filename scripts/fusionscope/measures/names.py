@@ -31,6 +31,7 @@ class Metric:
     space: str  # as in the column of the measured CSV files
     definition: str
     source: str  # paper and equation
+    truth: str  # what it is tested against, and the test in brackets
     unit: str | None = None  # PERCENT and POINTS: the CSV files hold shares, plots show 100 times as much
     direction: str | None = None  # HIGHER or LOWER: what should go with good accuracy or generalisation
     restates: tuple[str, ...] = ()  # outcomes that it says in other words, so that it cannot predict them
@@ -48,6 +49,8 @@ METRICS: dict[str, Metric] = {
         bound=LOWER_BOUND,
         definition="largest norm(f(v) − f(0)) over unit v that a power method from several starts finds",
         source="the study's number",
+        truth="operator norm of an affine network, slope of a ridge function, upper bound "
+        "(tests/fusionscope/measures/input/test_lipschitz.py)",
     ),
     "local_lipschitz_max": Metric(
         label="local Lipschitz max",
@@ -57,6 +60,8 @@ METRICS: dict[str, Metric] = {
         definition="largest spectral norm of the Jacobian df/dx at test images; exact up to twice as many "
         "classes as `power_iterations`, else from below",
         source="fusionscope",
+        truth="singular values of the dense Jacobian; operator norm of an affine network "
+        "(tests/fusionscope/measures/input/test_lipschitz.py)",
     ),
     "local_lipschitz_mean": Metric(
         label="local Lipschitz mean",
@@ -65,6 +70,8 @@ METRICS: dict[str, Metric] = {
         definition="mean spectral norm of the Jacobian df/dx at test images; exact up to twice as many "
         "classes as `power_iterations`, else from below",
         source="fusionscope",
+        truth="singular values of the dense Jacobian; operator norm of an affine network "
+        "(tests/fusionscope/measures/input/test_lipschitz.py)",
     ),
     "lipschitz_upper_bound": Metric(
         label="Lipschitz upper bound",
@@ -74,6 +81,8 @@ METRICS: dict[str, Metric] = {
         definition="product over layers of operator norms at the layer's input size, batch norm folded in; "
         "of a residual block: branch + shortcut",
         source="Szegedy et al. 2014, arXiv 1312.6199",
+        truth="dense matrices of layers; chains and residual blocks by hand; networks without ReLU "
+        "(tests/fusionscope/measures/input/test_lipschitz.py)",
     ),
     # parameter space: the Hessian
     "hessian_top_eigenvalue": Metric(
@@ -82,6 +91,7 @@ METRICS: dict[str, Metric] = {
         direction=LOWER,
         definition="the largest eigenvalue of the Hessian of L, signed, by Lanczos",
         source="fusionscope",
+        truth="dense Hessian of a small network (tests/fusionscope/measures/parameter/test_hessian.py)",
     ),
     "hessian_trace": Metric(
         label="Hessian trace",
@@ -90,6 +100,7 @@ METRICS: dict[str, Metric] = {
         definition="of networks that are piecewise linear in each weight: mean over images of "
         "Σ_c p_c norm(∇L(x, c))²; of others Hutch++ on the Lanczos basis",
         source="Kunstner et al. 2019, arXiv 1905.12558; Meyer et al. 2021, arXiv 2010.09649",
+        truth="dense Hessian of a small network (tests/fusionscope/measures/parameter/test_gauss_newton.py)",
     ),
     # parameter space: how far weights can be perturbed
     "pac_bayes_sigma": Metric(
@@ -98,6 +109,7 @@ METRICS: dict[str, Metric] = {
         direction=HIGHER,
         definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average",
         source=f"{JIANG}, section C",
+        truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
     "pac_bayes_mag_sigma": Metric(
         label="PAC-Bayes mag σ′",
@@ -106,6 +118,7 @@ METRICS: dict[str, Metric] = {
         definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²) costs 0.1 of "
         "accuracy on average",
         source=f"{JIANG}, section C",
+        truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
     "sharpness_alpha": Metric(
         label="sharpness α",
@@ -115,6 +128,7 @@ METRICS: dict[str, Metric] = {
         definition="largest α at which the worst perturbation in the box α that projected gradient ascent "
         "finds costs 0.1 of accuracy",
         source=f"{JIANG}, section C",
+        truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
     "sharpness_mag_alpha": Metric(
         label="sharpness mag α′",
@@ -124,6 +138,7 @@ METRICS: dict[str, Metric] = {
         definition="largest α′ at which the worst perturbation in the box α′|w| + ε that "
         "projected gradient ascent finds costs 0.1 of accuracy",
         source=f"{JIANG}, section C",
+        truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
     # parameter space: the twelve measures
     "pac_bayes_flatness": Metric(
@@ -132,6 +147,8 @@ METRICS: dict[str, Metric] = {
         direction=LOWER,
         definition="1/σ²",
         source=f"{JIANG}, equations 48–53",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "pac_bayes_mag_flat": Metric(
         label="PAC-Bayes mag flat",
@@ -139,6 +156,8 @@ METRICS: dict[str, Metric] = {
         direction=LOWER,
         definition="1/σ′²",
         source=f"{JIANG}, equations 54–62",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_flatness": Metric(
         label="sharpness flatness",
@@ -147,6 +166,8 @@ METRICS: dict[str, Metric] = {
         bound=LOWER_BOUND,
         definition="1/α²",
         source=f"{JIANG}, equations 48–53",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_mag_flat": Metric(
         label="sharpness mag flat",
@@ -155,6 +176,8 @@ METRICS: dict[str, Metric] = {
         bound=LOWER_BOUND,
         definition="1/α′²",
         source=f"{JIANG}, equations 54–62",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "flatness_orig": Metric(
         label="flatness orig",
@@ -163,6 +186,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="norm(w)²/(4σ²) + log(m/σ) + 10",
         source=f"{JIANG}, equations 48–53",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "flatness_mag_orig": Metric(
         label="flatness mag orig",
@@ -171,6 +196,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="¼ Σᵢ log[(ε² + (σ′² + 1) norm(w)²/ω)/(ε² + σ′² wᵢ²)] + log(m/σ′) + 10",
         source=f"{JIANG}, equations 54–62; the denominator takes w where equation 57 prints w − w0",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_orig": Metric(
         label="sharpness orig",
@@ -180,6 +207,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="norm(w)² log(2ω)/(4α²) + log(m/α) + 10",
         source=f"{JIANG}, equations 48–53; the log takes α where the paper prints σ",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_mag_orig": Metric(
         label="sharpness mag orig",
@@ -189,6 +218,8 @@ METRICS: dict[str, Metric] = {
         definition="¼ Σᵢ log[(ε² + (α′² + 4 log(2ω/δ)) norm(w)²/ω)/(ε² + α′² wᵢ²)] + log(m/α′) + 10; "
         "from α′, an upper bound, in which it falls or rises by network",
         source=f"{JIANG}, equations 54–62; the log takes α′, the denominator w",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "flatness_init": Metric(
         label="flatness init",
@@ -197,6 +228,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="flatness_orig with w − w0 for w",
         source=f"{JIANG}, equations 48–53",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "flatness_mag_init": Metric(
         label="flatness mag init",
@@ -205,6 +238,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="flatness_mag_orig with w − w0 for w",
         source=f"{JIANG}, equations 54–62",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_init": Metric(
         label="sharpness init",
@@ -214,6 +249,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="sharpness_orig with w − w0 for w",
         source=f"{JIANG}, equations 48–53",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     "sharpness_mag_init": Metric(
         label="sharpness mag init",
@@ -222,6 +259,8 @@ METRICS: dict[str, Metric] = {
         bounds_gap=True,
         definition="sharpness_mag_orig with w − w0 for w",
         source=f"{JIANG}, equations 54–62",
+        truth="published formula, written out over single weights "
+        "(tests/fusionscope/measures/parameter/test_twelve.py)",
     ),
     # parameter space: complexity that costs little
     "parameter_norm": Metric(
@@ -231,6 +270,7 @@ METRICS: dict[str, Metric] = {
         definition="Σ norm(W)_F² over layers",
         source=f"{JIANG}, equation 42",
         compute=f"{COMPLEXITY}:parameter_norm",
+        truth="formula on weights folded by hand (tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "distance_from_initialisation": Metric(
         label="distance from initialisation",
@@ -239,6 +279,7 @@ METRICS: dict[str, Metric] = {
         definition="Σ norm(W − W0)_F² over layers",
         source=f"{JIANG}, equation 40",
         compute=f"{COMPLEXITY}:distance_from_initialisation",
+        truth="formula on weights folded by hand (tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "log_spectral_product": Metric(
         label="log spectral product",
@@ -247,6 +288,8 @@ METRICS: dict[str, Metric] = {
         definition="log Π norm(W)₂² over layers, norm(W)₂ the operator norm at the layer's input size",
         source=f"{JIANG}, equation 32",
         compute=f"{COMPLEXITY}:log_spectral_product",
+        truth="singular values of the layers' dense matrices "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "spectral_sum": Metric(
         label="spectral sum",
@@ -255,6 +298,8 @@ METRICS: dict[str, Metric] = {
         definition="d (Π norm(W)₂²)^(1/d) over d layers",
         source=f"{JIANG}, equation 35",
         compute=f"{COMPLEXITY}:spectral_sum",
+        truth="singular values of the layers' dense matrices "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "log_frobenius_product": Metric(
         label="log frobenius product",
@@ -263,6 +308,7 @@ METRICS: dict[str, Metric] = {
         definition="log Π norm(W)_F² over layers",
         source=f"{JIANG}, equation 37",
         compute=f"{COMPLEXITY}:log_frobenius_product",
+        truth="formula on weights folded by hand (tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "frobenius_sum": Metric(
         label="frobenius sum",
@@ -271,6 +317,7 @@ METRICS: dict[str, Metric] = {
         definition="d (Π norm(W)_F²)^(1/d) over d layers",
         source=f"{JIANG}, equation 39",
         compute=f"{COMPLEXITY}:frobenius_sum",
+        truth="formula on weights folded by hand (tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "path_norm": Metric(
         label="path norm",
@@ -279,6 +326,8 @@ METRICS: dict[str, Metric] = {
         definition="sum of the outputs for an input of ones with all weights squared",
         source=f"{JIANG}, equation 44",
         compute=f"{COMPLEXITY}:path_norm",
+        truth="sum over all paths of small networks "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "inverse_margin": Metric(
         label="inverse margin",
@@ -288,6 +337,8 @@ METRICS: dict[str, Metric] = {
         "none where γ ≤ 0",
         source=f"{JIANG}, equation 22",
         compute=f"{COMPLEXITY}:inverse_margin",
+        truth="margins image by image, NumPy's percentile "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "log_normalised_inverse_margin": Metric(
         label="log normalised inverse margin",
@@ -296,6 +347,8 @@ METRICS: dict[str, Metric] = {
         definition="log(Π norm(W)₂² / γ²); none where γ ≤ 0",
         source=f"{JIANG}, equation 31",
         compute=f"{COMPLEXITY}:log_normalised_inverse_margin",
+        truth="margins image by image, singular values of dense matrices "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "gradient_norm": Metric(
         label="gradient norm",
@@ -304,6 +357,8 @@ METRICS: dict[str, Metric] = {
         definition="norm of the gradient g of L on the sample",
         source=f"g as in {JIANG}, equation 66",
         compute=f"{COMPLEXITY}:gradient_norm",
+        truth="gradients of single images by autograd "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "gradient_variance": Metric(
         label="gradient variance",
@@ -312,6 +367,8 @@ METRICS: dict[str, Metric] = {
         definition="mean over the images of the sample of norm(gᵢ − g)², gᵢ the gradient of one image's loss",
         source=f"{JIANG}, equation 66",
         compute=f"{COMPLEXITY}:gradient_variance",
+        truth="gradients of single images by autograd "
+        "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     # prediction space
     "accuracy": Metric(
@@ -322,6 +379,7 @@ METRICS: dict[str, Metric] = {
         restates=ALL_OUTCOMES,
         definition="share of test images whose largest logit is that of their class",
         source="the study's number",
+        truth="plain loop over the images (tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "train_accuracy": Metric(
         label="train accuracy",
@@ -331,6 +389,7 @@ METRICS: dict[str, Metric] = {
         restates=ALL_OUTCOMES,
         definition="the same of the train set",
         source="the study's number",
+        truth="plain loop over the images (tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "test_loss": Metric(
         label="test loss",
@@ -340,6 +399,7 @@ METRICS: dict[str, Metric] = {
         restates=ALL_OUTCOMES,
         definition="mean cross-entropy on the test set",
         source="the study's number",
+        truth="plain loop over the images (tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "train_loss": Metric(
         label="train loss",
@@ -349,6 +409,7 @@ METRICS: dict[str, Metric] = {
         restates=ALL_OUTCOMES,
         definition="mean cross-entropy on the train set",
         source="the study's number",
+        truth="plain loop over the images (tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "generalisation_gap": Metric(
         label="generalisation gap",
@@ -358,6 +419,8 @@ METRICS: dict[str, Metric] = {
         restates=ALL_OUTCOMES,
         definition="train accuracy − test accuracy, signed",
         source="the study's number",
+        truth="difference of the two accuracies, whose sign is forced "
+        "(tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "expected_calibration_error": Metric(
         label="calibration error",
@@ -367,6 +430,8 @@ METRICS: dict[str, Metric] = {
         definition="mean over bins of confidence, weighted by their test images, of "
         "abs(accuracy − confidence)",
         source="Guo et al. 2017, arXiv 1706.04599",
+        truth="plain loop over the bins; a case by hand "
+        "(tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     "parents_ensemble_accuracy": Metric(
         label="ensemble of the parents",
@@ -376,6 +441,8 @@ METRICS: dict[str, Metric] = {
         restates=(ACCURACY,),
         definition="of a child: test accuracy of the mean of its parents' predicted probabilities",
         source="fusionscope",
+        truth="probabilities by hand, where votes and mean logits go another way "
+        "(tests/fusionscope/measures/prediction/test_prediction.py)",
     ),
     # connectivity space: v(s) on the straight line from the aligned parent to the reference, at its share s
     "loss_barrier": Metric(
@@ -388,6 +455,7 @@ METRICS: dict[str, Metric] = {
         "of the line between the aligned parents",
         source="Entezari et al. 2022, arXiv 2110.06296, definition 1; "
         "Jordan et al. 2023, arXiv 2211.08403, equation 1",
+        truth="one weight, in closed form (tests/fusionscope/measures/connectivity/test_paths.py)",
     ),
     "loss_barrier_above_mean": Metric(
         label="test loss barrier above the mean",
@@ -397,6 +465,7 @@ METRICS: dict[str, Metric] = {
         restates=(ACCURACY, BARRIER),
         definition="largest v(s) − (v(0) + v(1))/2, v(s) as in loss_barrier",
         source="Ainsworth et al. 2023, arXiv 2209.04836, definition 2.2",
+        truth="one weight, in closed form (tests/fusionscope/measures/connectivity/test_paths.py)",
     ),
     "accuracy_barrier": Metric(
         label="test accuracy barrier",
@@ -407,6 +476,8 @@ METRICS: dict[str, Metric] = {
         definition="loss_barrier with the test error for the loss: the largest drop of accuracy below the "
         "line between the ends",
         source="as loss_barrier",
+        truth="one weight, in closed form; a path by hand "
+        "(tests/fusionscope/measures/connectivity/test_paths.py)",
     ),
     "mean_cka": Metric(
         label="mean linear CKA",
@@ -414,5 +485,7 @@ METRICS: dict[str, Metric] = {
         direction=HIGHER,
         definition="linear CKA of child and parents on test images, mean over alignment groups and parents",
         source="Kornblith et al. 2019, arXiv 1905.00414",
+        truth="dense Gram matrices; a mean by hand "
+        "(tests/fusionscope/measures/connectivity/test_similarity.py)",
     ),
 }

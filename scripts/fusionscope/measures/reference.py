@@ -16,6 +16,7 @@ from fusionscope.measures.names import METRICS, Metric
 
 HEAD = (
     "metric", "name for people", "unit", "definition", "source", "better", "bound", "restates",
+    "tested against",
 )  # fmt: skip
 INTRODUCTION = """# Every metric
 
@@ -29,7 +30,9 @@ Made from `scripts/fusionscope/measures/names.py`: do not edit it here.
   ended at the end of its range are another thing: the column `censored` of the CSV files marks these.
 - **restates**: outcomes that a metric says in other words (the accuracy, the generalisation gap, the barrier
   between parents), so that its correlation with them predicts nothing.
-- √(value/(m − 1)) of the metrics marked † bounds the generalisation gap: the column `bound` of `summary.csv`.
+- **tested against**: an independent truth that the test in brackets compares it with.
+- √(value/(m − 1)) of the metrics marked † bounds the generalisation gap: the column `bound` of `summary.csv`,
+  for parents. Of a metric that is a lower bound itself, it is at least that.
 """
 
 
@@ -59,6 +62,7 @@ def row(name: str, metric: Metric) -> list[str]:
         metric.direction or "",
         f"{metric.bound} bound" if metric.bound else "",
         ", ".join(metric.restates),
+        with_test_link(metric.truth),
     ]
 
 
@@ -70,6 +74,11 @@ def with_links(text: str) -> str:
     """Names of metrics as code, arXiv's numbers as links."""
     text = re.sub(r"(?<!`)\b[a-z]+(?:_[a-z]+)+\b", lambda found: code_if_metric(found[0]), text)
     return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+
+
+def with_test_link(truth: str) -> str:
+    """'dense Hessian (tests/.../test_hessian.py)' -> 'dense Hessian ([test_hessian.py](../../tests/...))'"""
+    return re.sub(r"\((tests/\S+/(\S+\.py))\)", r"([\2](../../\1))", truth)
 
 
 def code_if_metric(word: str) -> str:

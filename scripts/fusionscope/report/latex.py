@@ -2,39 +2,68 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
+from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
+from fusionscope.measures.names import METRICS
+
+SIGNS = {LEFT: "<", RIGHT: ">", NOT_CENSORED: ""}
+DIGITS = 3
+MISSING = "--"
+
 
 def summary_latex(summary: pd.DataFrame, models: Sequence[str], caption: str, label: str) -> str:
-    """A LaTeX table (booktabs): metrics down, `models` across, mean +- standard deviation.
+    """A LaTeX table (booktabs): metrics down, `models` across, median and range.
 
-    `summary`: as of summary.summary_table. A dash where a model lacks a metric.
+    `summary`: as of summary.summary_table. A dash where a model lacks a metric, or no seed has a value.
     """
-    rows = zip(summary["mean"], summary["std"], summary["censored"] > 0, strict=True)
-    cells = summary.assign(cell=[latex_cell(*row) for row in rows])
+    cells = summary.assign(cell=[latex_cell(row) for row in summary.itertuples()])
     wide = cells.pivot(index=["space", "metric"], columns="model", values="cell")
     order = cells[["space", "metric"]].drop_duplicates()
-    wide = wide.loc[pd.MultiIndex.from_frame(order), list(models)].fillna("--")
-    wide.index = [metric.replace("_", r"\_") for _, metric in wide.index]
+    wide = wide.loc[pd.MultiIndex.from_frame(order), list(models)].fillna(MISSING)
+    wide.index = [latex_metric(metric) for _, metric in wide.index]
     wide.columns = [model.replace("_", r"\_") for model in wide.columns]
     return wide.style.to_latex(
         hrules=True, caption=caption, label=label, column_format="l" + "r" * len(models)
     )
 
 
-def latex_cell(mean: float, std: float, has_bounds: bool) -> str:
-    """$mean \\pm std$ to four figures; a star where some of the values are bounds."""
-    star = r"{}^{*}" if has_bounds else ""
-    if math.isnan(std):
-        return f"${latex_number(mean)}{star}$"
-    return rf"${latex_number(mean)} \pm {latex_number(std)}{star}$"
+def summary_caption(experiment: str) -> str:
+    """What the cells of `summary_latex` mean, for people."""
+    return (
+        experiment.replace("_", r"\_") + ": median and range over seeds, $n$ of them where others have no "
+        "value. After $<$ or $>$ stands a bound: a search ended at the end of its range or did not converge."
+    )
 
 
-def latex_number(value: float) -> str:
-    """1.5e8 -> 1.5 \\cdot 10^{8}, for math mode; to four figures."""
-    text = f"{value:.4g}"
-    if "e" not in text:
-        return text
-    digits, exponent = text.split("e")
-    return rf"{digits} \cdot 10^{{{int(exponent)}}}"
+def latex_metric(metric: str) -> str:
+    """The name of a metric and, where by definition it bounds what the name says, on which side."""
+    bound = METRICS[metric].bound if metric in METRICS else None
+    suffix = f" ({bound} bound)" if bound and "bound" not in metric else ""
+    return metric.replace("_", r"\_") + suffix
+
+
+def latex_cell(row: Any) -> str:
+    """Median [low, high] of a row of the summary, the median alone of a single value.
+
+    < or > before what is a bound; n where some seeds have no value.
+    """
+    if row.n == 0:
+        return MISSING
+    median = latex_number(row.median, row.median_censored)
+    low, high = latex_number(row.low, row.low_censored), latex_number(row.high, row.high_censored)
+    text = median if row.n == 1 else f"{median} [{low}, {high}]"
+    return f"{text} ($n = {row.n}$)" if row.n_undefined else text
+
+
+def latex_number(value: float, censored: str) -> str:
+    r"""1.5e8, RIGHT -> $>1.5 \cdot 10^{8}$, to three digits; a dash where nothing is known."""
+    if math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return r"$\infty$" if value > 0 else r"$-\infty$"
+    digits, _, exponent = f"{float(f'{value:.{DIGITS}g}'):g}".partition("e")
+    power = rf" \cdot 10^{{{int(exponent)}}}" if exponent else ""
+    return f"${SIGNS[censored]}{digits}{power}$"

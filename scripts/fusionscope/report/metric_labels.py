@@ -8,8 +8,14 @@ from fusionscope.measures.names import METRICS, PERCENT, POINTS
 
 
 def metric_name(metric: str) -> str:
-    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_norm' -> 'my norm'."""
-    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
+    """'pac_bayes_sigma' -> 'PAC-Bayes σ'; of one's own, 'my_norm' -> 'my norm'.
+
+    What bounds its name's meaning by definition says so: 'sharpness α (upper bound)'.
+    """
+    if metric not in METRICS:
+        return metric.replace("_", " ")
+    label, bound = METRICS[metric].label, METRICS[metric].bound
+    return f"{label} ({bound} bound)" if bound and "bound" not in label else label
 
 
 def unit_of(metric: str) -> str | None:

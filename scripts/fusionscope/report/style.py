@@ -4,7 +4,6 @@ Only what several plots share: what belongs to one is in its module, so that a c
 """
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from textwrap import fill
 
@@ -13,11 +12,10 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from fusionscope.report.parents import is_parent
 from fusionscope.report.pooled import ALL_MODELS
 
 PNG_DPI = 160
-
-PARENT = re.compile(r"parent_(\d+)")
 
 # Okabe & Ito 2008, "Color universal design": told apart by the colour-blind. Parents are all blue.
 PARENT_COLOURS = ("#0072B2", "#56B4E9", "#003A66", "#8FA8D9", "#4B55C4")
@@ -44,7 +42,7 @@ WIDE_SPAN = 100.0  # largest to smallest (or typical) size beyond which an axis 
 def in_order(models: Iterable[str]) -> list[str]:
     """Each model once: parents first, then in order of appearance, all models pooled last."""
     unique = list(dict.fromkeys(models))
-    parents = sorted(filter(PARENT.fullmatch, unique), key=parent_number)
+    parents = sorted(filter(is_parent, unique), key=parent_number)
     pooled = [model for model in unique if model == ALL_MODELS]
     return parents + [model for model in unique if model not in parents + pooled] + pooled
 
@@ -58,12 +56,12 @@ def look(model: str, models: Iterable[str] = ()) -> tuple[str, str]:
     """Colour and marker. A child without its own gets them by its place in the alphabet of `models`."""
     colours: Sequence[str]
     markers: Sequence[str]
-    if PARENT.fullmatch(model):
+    if is_parent(model):
         place, colours, markers = parent_number(model) - 1, PARENT_COLOURS, PARENT_MARKERS
     elif model in CHILD_LOOKS:
         return CHILD_LOOKS[model]
     else:
-        others = sorted(name for name in set(models) - set(CHILD_LOOKS) if not PARENT.fullmatch(name))
+        others = sorted(name for name in set(models) - set(CHILD_LOOKS) if not is_parent(name))
         place, colours, markers = others.index(model), OTHER_COLOURS, OTHER_MARKERS
     return colours[place % len(colours)], markers[place % len(markers)]
 

@@ -1,6 +1,6 @@
 """Tables from CSV files, and whole into them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,26 @@ from fusionscope.files import whole_file
 def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
     """The rows of many CSV files of the same columns, in the order of `paths`."""
     return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+
+def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.DataFrame | None:
+    """The same of files that may be of an older layout: None unless each has just these `columns`."""
+    expected, tables = list(columns), []
+    for path in paths:
+        try:
+            tables.append(pd.read_csv(path))
+        except ValueError:  # nothing in it, or no table: what pandas raises is a ValueError
+            return None
+        if list(tables[-1].columns) != expected:
+            return None
+    return pd.concat(tables, ignore_index=True)
+
+
+def joined(tables: Iterable[pd.DataFrame], experiments: Sequence[str]) -> pd.DataFrame:
+    """All rows, in the order of `experiments`, and within one as they come."""
+    rows = pd.concat(list(tables), ignore_index=True)
+    order = {name: place for place, name in enumerate(experiments)}
+    return rows.sort_values("experiment", key=lambda names: names.map(order), kind="stable")
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:

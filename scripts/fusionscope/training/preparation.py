@@ -4,32 +4,42 @@ Everything that reads from elsewhere (scikit-learn, torchvision, a user's folder
 in `prepare`; training and measuring read the prepared file only.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fusionscope.errors import InputError
+from fusionscope.options import check
 from fusionscope.registry import resolve
 from fusionscope.training.arrays import channel_statistics, channels_first, stratified_split
-from fusionscope.training.data_sets import DATA_SETS
+from fusionscope.training.data_sets import DATA_SETS, DataSet
+from fusionscope.training.normalisation import PUBLISHED, Constants, PreparationOptions
 
 VALIDATION_SHARE = 0.1  # of the images that are not for testing
 
 
-def prepare(name: str, folder: str | Path) -> dict[str, np.ndarray]:
+def prepare(
+    name: str, folder: str | Path, normalisation: str | Mapping[str, Any] = PUBLISHED
+) -> dict[str, np.ndarray]:
     """Data set `name`, read from `folder`, as the arrays of a prepared file.
 
+    `normalisation`: 'published', 'measured', or a dictionary with mean and std, see normalisation.py.
+
     Keys: {train,validation,test}_pixels (n, 1 or 3, 32, 32) uint8, {...}_labels (n,) int64, mean (3,)
-    and std (3,) float32, num_classes (). Raises InputError where the images cannot be had.
+    and std (3,) float32, num_classes (). Raises InputError where the images cannot be had, and for a
+    normalisation that does not exist.
     """
+    chosen = check(PreparationOptions, {"normalisation": normalisation}, "prepare").normalisation
     data_set = DATA_SETS[name]
     (pixels, labels), (test_pixels, test_labels) = resolve(data_set.read)(Path(folder))
     train, validation = stratified_split(labels, VALIDATION_SHARE, name, "validation split")
     if not len(validation):
         raise InputError(f"data set {name} in {folder}: too few images per class to keep some for validation")
     pixels, test_pixels = channels_first(pixels), channels_first(test_pixels)
-    published = data_set.mean, data_set.std
-    mean, std = channel_statistics(pixels[train]) if data_set.mean is None else published
+    mean, std = constants(data_set, pixels[train], chosen)
     return {
         "train_pixels": pixels[train],
         "train_labels": labels[train].astype(np.int64),
@@ -41,3 +51,14 @@ def prepare(name: str, folder: str | Path) -> dict[str, np.ndarray]:
         "std": np.asarray(std, dtype=np.float32),
         "num_classes": np.asarray(data_set.num_classes or len(np.unique(labels))),
     }
+
+
+def constants(
+    data_set: DataSet, train_pixels: np.ndarray, normalisation: str | Constants
+) -> tuple[ArrayLike, ArrayLike]:
+    """Mean and standard deviation (3,) of pixels / 255, by which images are normalised."""
+    if isinstance(normalisation, Constants):
+        return normalisation.mean, normalisation.std
+    if normalisation == PUBLISHED and data_set.mean is not None and data_set.std is not None:
+        return data_set.mean, data_set.std
+    return channel_statistics(train_pixels)

@@ -1,5 +1,6 @@
 """Every metric that is measured has an entry, every entry is measured, and the page says what they say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def test_an_entry_says_what_is_to_be_known(name):
     assert metric.direction in (None, names.HIGHER, names.LOWER)
     assert metric.bound in (None, names.UPPER_BOUND, names.LOWER_BOUND)
     assert set(metric.restates) <= set(names.ALL_OUTCOMES)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_an_entry_names_the_truth_it_is_tested_against_and_a_test_that_is_about_it(name):
+    found = re.fullmatch(r"(\S.+) \((tests/\S+/test_\w+\.py)\)", METRICS[name].truth)
+    assert found, METRICS[name].truth
+    assert re.search(rf"\b{name}\b", (ROOT / found[2]).read_text())
 
 
 def test_bounds_by_definition_say_on_which_side():

@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from fusionscope.report.metric_labels import shown_values, space_name, with_unit
+from fusionscope.measures.names import METRICS
+from fusionscope.report.metric_labels import metric_name, shown_values, space_name, with_unit
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -15,6 +16,12 @@ def test_barriers_have_names_and_units():
     assert with_unit("loss_barrier_above_mean") == "test loss barrier above the mean (nats)"
     assert with_unit("accuracy_barrier") == "test accuracy barrier (%\N{NO-BREAK SPACE}points)"
     assert space_name("connectivity_space") == "connectivity space"
+
+
+def test_a_bound_by_definition_says_so_once():
+    for name, metric in METRICS.items():
+        assert metric_name(name).count("bound") == (1 if metric.bound else 0), name
+    assert metric_name("sharpness_flatness").endswith("(lower bound)")
 
 
 def test_a_metric_of_ones_own_is_called_by_its_functions_name():

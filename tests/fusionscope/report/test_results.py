@@ -1,5 +1,7 @@
 """The study's own layout."""
 
+import math
+
 import pytest
 from scipy import stats
 from table_cases import ACCURACY, SEEDS, TRACE, single_models, study
@@ -7,17 +9,34 @@ from table_cases import ACCURACY, SEEDS, TRACE, single_models, study
 from fusionscope.report.correlations import correlation_table
 from fusionscope.report.results import results_table
 
+LAYOUT = ["Model", "Space", "Metric", "Value"]  # the study's
 
-def test_results_have_the_study_s_columns_and_no_empty_cell():
+
+def test_results_have_the_study_s_columns_first_and_none_of_their_cells_is_empty():
     measurements = study()
     table = results_table(measurements, single_models(measurements))
-    assert list(table.columns) == ["Model", "Space", "Metric", "Value"]
-    assert not table.isna().any(axis=None)
-    assert not (table.astype(str) == "").any(axis=None)
+    assert list(table.columns) == [*LAYOUT, "StdError", "Censored", "Reason"]
+    assert not table[LAYOUT].isna().any(axis=None)
+    assert not (table[LAYOUT].astype(str) == "").any(axis=None)
     first = table.iloc[0]
-    assert first.tolist() == ["parent_1_seed1", "prediction_space", "accuracy", 0.91]
+    assert first.tolist() == ["parent_1_seed1", "prediction_space", "accuracy", 0.91, 0.01, "no", ""]
     assert set(table.Model) == {f"{m}_seed{s}" for m in ACCURACY for s in SEEDS} | set(ACCURACY)
     assert len(table) == 2 * 5 * 4 + 2 * 3 * 3
+
+
+def test_bounds_and_what_is_undefined_say_so_in_the_results():
+    measurements = study()
+    lost = (measurements.metric == "hessian_trace") & (measurements.seed == 2)
+    measurements.loc[lost, ["value", "std_error", "reason"]] = [math.nan, math.nan, "at chance"]
+    table = results_table(measurements, None).set_index(["Model", "Metric"])
+    bound = table.loc[("naive_fused_seed2", "flatness_orig")]
+    assert (bound.Value, bound.Censored, bound.Reason) == (1e8, "right", "")
+    undefined = table.loc[("parent_1_seed2", "hessian_trace")]
+    assert math.isnan(undefined.Value)
+    assert math.isnan(undefined.StdError)
+    assert undefined.Reason == "at chance"
+    assert (table.Censored != "no").sum() == 1
+    assert table.Value.isna().sum() == 2
 
 
 def test_correlations_in_the_results_carry_the_model_without_a_seed():
@@ -42,7 +61,7 @@ def test_correlations_that_do_not_exist_have_no_row_in_the_results():
     assert (missing.reason == "metric is constant").all()
     table = results_table(measurements, correlation)
     assert not table.Metric.str.fullmatch(".*(kendall|pearson|spearman)_hessian_trace").any()
-    assert not table.isna().any(axis=None)
+    assert not table.Value.isna().any()
 
 
 def test_results_without_correlations_are_the_measurements_alone():

@@ -6,7 +6,7 @@ import pytest
 from table_cases import study
 
 from fusionscope.measurement import COLUMNS, RIGHT, Measurement, tidy_rows, write_rows
-from fusionscope.report.tables import read_tables, write_table, write_text
+from fusionscope.report.tables import joined, read_tables, read_tables_with, write_table, write_text
 
 
 def test_floats_come_back_with_all_their_digits(tmp_path):
@@ -31,6 +31,26 @@ def test_measurements_come_back_in_the_order_of_the_files(tmp_path):
     assert found.value.tolist() == [0.1, 0.2, 1.1, 0.2]
     assert found.std_error.isna().tolist() == [True, True, True, False]
     assert found.censored.tolist() == ["no", "right"] * 2
+
+
+@pytest.mark.parametrize(
+    "older", ["", "\n", "experiment,seed,model\ne,1,m\n", "a,b\n1,2,3,4\n", ",".join(COLUMNS[:-1]) + "\n"]
+)
+def test_files_of_another_layout_are_not_read_and_break_nothing(tmp_path, older):
+    write_table(study(), tmp_path / "now.csv")
+    (tmp_path / "older.csv").write_text(older)
+    assert len(read_tables_with(COLUMNS, [tmp_path / "now.csv"])) == len(study())
+    assert read_tables_with(COLUMNS, [tmp_path / "now.csv", tmp_path / "older.csv"]) is None
+    (tmp_path / "older.csv").write_bytes(b"\xff\x00")
+    assert read_tables_with(COLUMNS, [tmp_path / "older.csv"]) is None
+
+
+def test_experiments_are_joined_in_the_order_that_is_given_and_their_rows_stay_in_theirs():
+    one, other = study("one"), study("other")
+    rows = joined([other, one], ["one", "other"])
+    assert rows.experiment.tolist() == ["one"] * len(one) + ["other"] * len(other)
+    pd.testing.assert_frame_equal(rows.reset_index(drop=True), pd.concat([one, other], ignore_index=True))
+    assert joined([one, other], ["one", "other"]).equals(rows.reset_index(drop=True))
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

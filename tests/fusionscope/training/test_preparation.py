@@ -3,12 +3,15 @@
 import gzip
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fusionscope.errors import InputError
 from fusionscope.registry import resolve
+from fusionscope.training import torchvision_sets
 from fusionscope.training.data_sets import DATA_SETS, DataSet
 from fusionscope.training.preparation import prepare
 
@@ -98,6 +101,42 @@ def test_measured_statistics_are_those_of_the_training_pixels(digits):
     values = digits["train_pixels"].astype(np.float64).ravel() / 255
     assert digits["mean"] == pytest.approx([values.mean()] * 3, rel=1e-6)
     assert digits["std"] == pytest.approx([np.sqrt(np.mean((values - values.mean()) ** 2))] * 3, rel=1e-6)
+
+
+def test_images_are_normalised_by_what_is_asked_for(digits, monkeypatch):
+    entry = replace(DATA_SETS["digits"], mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    monkeypatch.setitem(DATA_SETS, "digits", entry)
+    published, measured = (prepare("digits", "unused", word) for word in ("published", "measured"))
+    own = prepare("digits", "unused", {"mean": [0.5, 0, 1], "std": [0.5, 1, 2]})
+    assert published["mean"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert published["std"].tolist() == pytest.approx([0.4, 0.5, 0.6])
+    assert own["mean"].tolist() == [0.5, 0, 1]
+    assert own["std"].tolist() == [0.5, 1, 2]
+    for name, array in digits.items():  # as digits are without constants of their own; else all is alike
+        assert np.array_equal(measured[name], array)
+        assert name in ("mean", "std") or np.array_equal(own[name], array)
+
+
+def test_normalisations_that_do_not_exist_are_refused_in_one_sentence():
+    with pytest.raises(InputError, match="normalisation: 'whitened' is not right; expected published"):
+        prepare("digits", "unused", "whitened")
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("cifar10", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        ("cifar100", (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    ],
+)
+def test_cifar_is_normalised_as_the_study_s_weights_expect(name, mean, std, monkeypatch):
+    """On made-up images: what is read is another test's."""
+    stream = np.random.default_rng(0)
+    pixels, labels = stream.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8), np.arange(40) % 2
+    monkeypatch.setattr(torchvision_sets, "read", lambda *_: ((pixels, labels), (pixels, labels)))
+    arrays = prepare(name, "unused")
+    assert arrays["mean"].tolist() == np.float32(mean).tolist()
+    assert arrays["std"].tolist() == np.float32(std).tolist()
 
 
 @pytest.fixture(scope="module")

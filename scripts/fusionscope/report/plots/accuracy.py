@@ -61,6 +61,8 @@ def draw_seeds(axes: Axes, position: int, rows: pd.DataFrame, appearance: tuple[
     values = rows.sort_values("seed").value.dropna()
     mean, std, n = values.mean(), values.std(), len(values)
     text = "no value" if n == 0 else f"{mean:.1f} %" if n == 1 else f"{mean:.1f} ± {std:.1f} %"
+    if 0 < n < len(rows):
+        text += f"\n{len(rows) - n} of {len(rows)} without a value"
     beside = axes.get_yaxis_transform()  # x in widths of the axes, y in data
     axes.text(1.02, position, text, transform=beside, va="center", fontsize=NORMAL)
     if n == 0:

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import offset_copy
 
-from fusionscope.measurement import NOT_CENSORED
+from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 from fusionscope.report.metric_labels import metric_name, shown_values, space_name, with_unit
 from fusionscope.report.style import (
     GREY,
@@ -36,13 +37,16 @@ PANEL_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 6, 2.3, 2.0  # inches, as all sizes h
 HEADER_HEIGHT, LEGEND_HEIGHT = 0.4, 0.5
 SMALLEST_MARGIN = 0.005  # on each side of an axis, as a share of the largest size on it
 SYMLOG_SPAN = 1e3  # largest size to the end of the linear part
+ARROWS = {LEFT: (r"$\leftarrow$", -8), RIGHT: (r"$\rightarrow$", 8)}  # and how far from the marker, points
 
 
 def draw(measurements: pd.DataFrame, accuracy_metric: str) -> Figure:
     """One panel per metric, by space: its value (x) and the model's accuracy (y), a point per seed.
 
     `measurements`: tidy rows (measurement.COLUMNS). `accuracy_metric`: 'accuracy' or
-    'generalisation_gap'. Values that are bounds, where a search ended at the end of its range, are hollow.
+    'generalisation_gap'. Values that are bounds, where a search ended at the end of its range, are hollow,
+    with an arrow to the side of the true value. What has no value, or whose model has none of
+    `accuracy_metric`, is left out and counted.
     """
     keys = ["experiment", "seed", "model"]
     shown = shown_values(measurements)
@@ -81,12 +85,24 @@ def draw_metric(axes: Axes, metric: str, points: pd.DataFrame, models: list[str]
             axes.plot(
                 some.value, some.target, shape, color=colour, markerfacecolor=face, markersize=5, alpha=0.8
             )
+        draw_arrows(axes, mine[bound], colour)
     style_axes(axes)
     title = fill(with_unit(metric), WIDE_NAME)
     lost = len(points) - len(usable)
     axes.set_title(title + (f"\n{lost} of {len(points)} without a number" if lost else ""), fontsize=NORMAL)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     set_scale(axes, usable.value)
+
+
+def draw_arrows(axes: Axes, bounds: pd.DataFrame, colour: str) -> None:
+    """Beside each bound, to the side where the true value lies."""
+    for side, (arrow, distance) in ARROWS.items():
+        mine = bounds[bounds.censored == side]
+        beside = offset_copy(axes.transData, axes.get_figure(root=True), x=distance, units="points")
+        if mine.empty:  # a line of no points, not clipped, would take the layout's room
+            continue
+        (line,) = axes.plot(mine.value, mine.target, transform=beside, clip_on=False)
+        line.set(marker=arrow, linestyle="", color=colour)
 
 
 def set_scale(axes: Axes, values: pd.Series) -> None:
@@ -123,5 +139,5 @@ def model_handles(models: list[str], *, bounds: bool) -> list[Line2D]:
     """Of the legend: how each model looks and, with `bounds`, what a hollow marker is."""
     handles = [marker(*look(model, models), wrapped(model)) for model in models]
     if bounds:
-        handles.append(marker(GREY, "o", "hollow: a bound (end\nof the search's range)", "none"))
+        handles.append(marker(GREY, "o", "hollow: a bound, the true\nvalue is at the arrow's side", "none"))
     return handles

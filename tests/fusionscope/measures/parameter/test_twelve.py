@@ -1,4 +1,8 @@
-"""Twelve flatness measures against the published formulas, written out."""
+"""Twelve flatness measures against the published formulas, written out.
+
+pac_bayes_flatness, pac_bayes_mag_flat, sharpness_flatness, sharpness_mag_flat, flatness_orig, flatness_init,
+flatness_mag_orig, flatness_mag_init, sharpness_orig, sharpness_init, sharpness_mag_orig, sharpness_mag_init.
+"""
 
 import math
 

@@ -202,6 +202,8 @@ def test_bootstrap_is_seeded():
 
 
 def test_ensemble_averages_probabilities_not_logits():
+    """It is the metric parents_ensemble_accuracy of a child."""
+
     # one sure member against two that lean the other way: in probability 0.99 + 2 * 0.4 > 1.5 for class
     # 0, although a vote goes to class 1
     def logit(p: float) -> list[float]:

@@ -32,3 +32,11 @@ def test_a_model_without_a_number_keeps_its_place_among_the_accuracies():
     (axes,) = render(draw(data)).axes
     assert len(axes.get_yticks()) == 4
     assert "no value" in cell_texts(axes)
+
+
+def test_seeds_without_a_number_are_left_out_of_the_mean_and_counted():
+    data = measured(seeds=3)
+    mine = (data.metric == "accuracy") & (data.model == "naive_fused")
+    data.loc[mine, "value"] = [0.2, math.nan, 0.4]
+    (axes,) = render(draw(data)).axes
+    assert "30.0 ± 14.1 %\n1 of 3 without a value" in cell_texts(axes)

@@ -1,0 +1,51 @@
+"""Experiments that are configured but not run this time: what earlier runs have measured of them.
+
+Their rows belong into the table over all experiments. Their files are no input of its rule: inputs would be
+planned, checked and made again. A parameter holds the hash of what is in them, so the table is made again
+when that changes.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fusionscope.errors import InputError
+from machinery.code_hashes import HASH_LENGTH
+from machinery.settings import resolve_experiment
+from machinery.study import Study
+
+Finished = dict[str, dict[str, Any]]
+
+
+def finished_experiments(
+    settings: Mapping[str, Any], exists: Callable[[str], bool], as_kept: Callable[[str], str]
+) -> Finished:
+    """The files of each experiment outside `run` that has all of them, and a hash of what they hold.
+
+    `settings`: as of settings.read_settings. `as_kept` gives the path at which a file of the study lies.
+    """
+    found: Finished = {}
+    for name in settings["experiments"]:
+        if name not in settings["run"]:
+            files = measurement_files(name, settings, exists)
+            if files and all(map(exists, files)):
+                kept = [as_kept(path) for path in files]
+                found[name] = {"files": kept, "hash": content_hash(kept)}
+    return found
+
+
+def measurement_files(name: str, settings: Mapping[str, Any], exists: Callable[[str], bool]) -> list[str]:
+    """All that is measured of an experiment; nothing if its configuration is wrong: no run asks for it."""
+    try:
+        study = Study.read({name: resolve_experiment(name, settings)}, exists)
+    except InputError:
+        return []
+    return study.measurement_files(name)
+
+
+def content_hash(paths: list[str]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:HASH_LENGTH]
