@@ -21,6 +21,7 @@ from fusionscope.report.plot_table import (
     PATHS,
     PLOTS,
     SIMILARITIES,
+    VARIANCES,
     Plot,
 )
 from machinery import entries
@@ -169,6 +170,8 @@ class Study:
             return self.connectivity_files(experiment, "connectivity_path.csv")
         if kind == SIMILARITIES:
             return self.connectivity_files(experiment, "similarity.csv")
+        if kind == VARIANCES:
+            return self.connectivity_files(experiment, "activation_variance.csv")
         if kind == CORRELATION and chosen.measures("correlation"):
             return [chosen.table("correlation_space.csv")]
         return []

@@ -24,11 +24,11 @@ def results(plots: int) -> dict[str, int]:
     return dict.fromkeys(TABLES, 1) | {"plot": plots}
 
 
-PLOTS = 7
+PLOTS = 8
 FROM_MEASUREMENTS = results(4)  # accuracy, connectivity (it shows the ensemble), metrics, correlation
 
-FROM_CONNECTIVITY = results(5)  # and the similarity
-FROM_CHILDREN = results(6)  # all but the learning curves
+FROM_CONNECTIVITY = results(6)  # and similarity and variance
+FROM_CHILDREN = results(7)  # all but the learning curves
 MEASURES = measured(OF_MODELS, PARENTS + CHILDREN) | measured(["connectivity"], CHILDREN)
 ALL_BUT_DATA = {"train": SEEDS * PARENTS, "fuse": SEEDS * CHILDREN} | MEASURES | results(PLOTS)
 
