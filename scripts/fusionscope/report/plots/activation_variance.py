@@ -106,7 +106,7 @@ def legend_handles(children: Sequence[str], *, several_seeds: bool) -> list[Line
         )
     if several_seeds:
         handles.append(Line2D([], [], color=GREY, linewidth=1.8, label="geometric mean of seeds"))
-        handles.append(Line2D([], [], color=GREY, linewidth=7, alpha=0.3, label="from seed to seed"))
+        handles.append(Line2D([], [], color=GREY, linewidth=7, alpha=0.3, label="smallest to largest"))
     return handles
 
 

@@ -45,7 +45,7 @@ def test_one_seed_has_no_band_and_the_legend_does_not_speak_of_seeds():
     figure = render(draw(variances(seeds=1)))
     assert not figure.axes[0].collections
     assert legend_texts(figure) == ["naive fused", "geometric fused"]
-    assert legend_texts(render(draw(variances())))[2:] == ["geometric mean of seeds", "from seed to seed"]
+    assert legend_texts(render(draw(variances())))[2:] == ["geometric mean of seeds", "smallest to largest"]
 
 
 def test_what_does_not_vary_is_at_the_bottom_and_what_is_undefined_is_left_out():
