@@ -157,6 +157,7 @@ rule measure_connectivity:
         measurements="results/{experiment}/seed{seed}/{model}/connectivity_space.csv",
         path="results/{experiment}/seed{seed}/{model}/connectivity_path.csv",
         similarity="results/{experiment}/seed{seed}/{model}/similarity.csv",
+        variance="results/{experiment}/seed{seed}/{model}/activation_variance.csv",
     log:
         "logs/measure_connectivity/{experiment}_seed{seed}_{model}.log",
     benchmark:

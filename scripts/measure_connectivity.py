@@ -7,7 +7,8 @@ with job.running(snakemake) as running:
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.measures.connectivity import family as measure
     from fusionscope.measures.connectivity.paths import PATH_COLUMNS, highest
-    from fusionscope.measures.connectivity.similarity import CKA_COLUMNS, mean_similarity
+    from fusionscope.measures.connectivity.similarity import CKA_COLUMNS, mean_similarity, similarity_rows
+    from fusionscope.measures.connectivity.variance import VARIANCE_COLUMNS, mean_ratio, variance_rows
     from fusionscope.seeding import generator
     from machinery import compute
 
@@ -39,9 +40,12 @@ with job.running(snakemake) as running:
         family, sample, points=recipe["points"], batch_size=batch_size, repair_images=repair_images
     )
     similarities = measure.measure_similarities(family, few, batch_size)
-    measurements = highest(paths.values()) | mean_similarity(similarities)
+    variances = measure.measure_variances(family, few, batch_size)
+    measurements = highest(paths.values()) | mean_similarity(similarities) | mean_ratio(variances)
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=fusion, space="connectivity_space")
     write_rows(snakemake.output.path, PATH_COLUMNS, measure.path_rows(paths, seed=seed, fusion=fusion))
-    likeness = measure.similarity_rows(similarities, seed=seed, model=fusion)
+    likeness = similarity_rows(similarities, seed=seed, model=fusion)
     write_rows(snakemake.output.similarity, CKA_COLUMNS, likeness)
+    layers = variance_rows(variances, seed=seed, model=fusion)
+    write_rows(snakemake.output.variance, VARIANCE_COLUMNS, layers)
     write_rows(snakemake.output.measurements, COLUMNS, rows)

@@ -21,6 +21,7 @@ from fusionscope.report.plot_table import (
     PATHS,
     PLOTS,
     SIMILARITIES,
+    VARIANCES,
     Plot,
 )
 from fusionscope.training.normalisation import PUBLISHED
@@ -170,6 +171,8 @@ class Study:
             return self.connectivity_files(experiment, "connectivity_path.csv")
         if kind == SIMILARITIES:
             return self.connectivity_files(experiment, "similarity.csv")
+        if kind == VARIANCES:
+            return self.connectivity_files(experiment, "activation_variance.csv")
         if kind == CORRELATION and chosen.measures("correlation"):
             return [chosen.table("correlation_space.csv")]
         return []
@@ -356,8 +359,8 @@ class Study:
         return entries.of_fusion(self.of(wildcards).definition(wildcards.fusion))
 
     def repair_entries(self, wildcards: Any) -> Entries:
-        """Of what the job's child was repaired with."""
-        return entries.of_repair(self.of(wildcards).definition(wildcards.model))
+        """Of repair: every child's variance is measured in the layers that it would set right."""
+        return {entries.REPAIR: None}
 
     def complexity_entries(self, wildcards: Any) -> Entries:
         return dict.fromkeys(self.complexity_measures(wildcards).values())

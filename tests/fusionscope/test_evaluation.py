@@ -6,7 +6,8 @@ import pytest
 import torch
 from measure_cases import random_images, smooth_network
 
-from fusionscope.evaluation import accuracy, mean_loss, predict
+from fusionscope.errors import InputError
+from fusionscope.evaluation import accuracy, is_correct, mean_loss, predict, raw_logits
 from fusionscope.images import Images
 
 
@@ -41,3 +42,39 @@ def test_accuracy_and_loss_by_hand():
 def test_losses_of_confident_networks_do_not_overflow():
     logits = torch.tensor([[1e4, 0.0], [1e4, 0.0]])
     assert mean_loss(logits, torch.tensor([0, 1])) == pytest.approx(5e3)
+
+
+def overflowing() -> torch.nn.Module:
+    """Finite weights whose outputs are not: infinite in the first layer, hence NaN in the last."""
+    network = smooth_network().float()
+    network[1] = torch.nn.ReLU()  # no tanh, that would bound it
+    network[4] = torch.nn.ReLU()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1e25)
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+    return network
+
+
+def test_outputs_that_are_not_finite_end_a_prediction_in_a_sentence():
+    network, images = overflowing(), random_images(17, size=4, classes=3, dtype=torch.float32)
+    broken = ~raw_logits(network, images, 5).isfinite().all(1)
+    count, first = int(broken.sum()), int(broken.nonzero()[0])
+    assert count > 0
+    with pytest.raises(InputError) as caught:
+        predict(network, images, 5)
+    where = f"its outputs are not finite on {count} of 17 images (the first is number {first})"
+    assert str(caught.value).startswith(f"Sequential: {where}, so nothing can be measured of it; train it")
+    assert "\n" not in str(caught.value)
+    network.weights_file = "experiments/mine/parent_1.pth"
+    with pytest.raises(InputError, match=r"^experiments/mine/parent_1\.pth: its outputs"):
+        predict(network, images, 5)
+    with pytest.raises(InputError, match=r"^the network at share 0\.5: its outputs"):
+        predict(network, images, 5, name="the network at share 0.5")
+
+
+def test_an_image_whose_outputs_are_not_finite_is_not_classified_correctly():
+    logits = torch.tensor([[math.nan, math.nan], [math.inf, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert logits.argmax(1).tolist() == [0, 0, 0, 1]
+    assert is_correct(logits, torch.zeros(4, dtype=torch.int64)).tolist() == [False, False, True, False]
+    assert accuracy(logits, torch.zeros(4, dtype=torch.int64)) == 0.25

@@ -116,12 +116,17 @@ def importers(module: str) -> set[str]:
 def test_what_is_done_on_demand_is_imported_where_the_demand_is_asked_for():
     """A further module that does it always would be stale: its rule must name it as an entry."""
     assert importers("fusionscope.fusion.finetune") <= {"fusion.fuse"}
-    assert importers("fusionscope.fusion.repair") <= {"fusion.fuse", "measures.connectivity.paths"}
+    assert importers("fusionscope.fusion.repair") <= {
+        "fusion.fuse",
+        "measures.connectivity.paths",
+        "measures.connectivity.variance",  # always: an entry of each such job
+    }
     assert importers("fusionscope.networks.biases") <= {
         "fusion.fuse",  # what repair gained
         "fusion.repair",
         "networks.build",  # with biases=True
         "measures.parameter.origin",  # for a child that has them
+        "measures.connectivity.variance",  # an entry of each such job, with repair
     }
 
 

@@ -10,7 +10,7 @@ from machinery.code_hashes import METRIC_NAMES, entry_hashes, script_hashes
 HERE = Path(__file__).parent
 CORRELATION = "fusionscope.statistics.correlation"
 OTHER_TABLES = ("collect_measurements", "collect_results", "summarise", "plot")
-NAMELESS = ("learning_curves", "spectral_density", "similarity")  # plots
+NAMELESS = ("learning_curves", "spectral_density", "similarity", "activation_variance")  # plots
 
 
 def modules(plot: str) -> set[str]:
@@ -26,9 +26,7 @@ def test_a_plot_depends_on_its_own_module_and_on_no_other_plots(name):
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_plot_depends_on_the_names_of_metrics_only_where_it_shows_them(name):
-    assert (METRIC_NAMES in modules(name)) == (
-        name not in ("learning_curves", "spectral_density", "similarity")
-    )
+    assert (METRIC_NAMES in modules(name)) == (name not in NAMELESS)
 
 
 def test_only_what_correlates_depends_on_how():

@@ -277,7 +277,11 @@ def test_a_mistake_is_named_by_its_place(config, path, value, sentence):
         (f"{FIRST}.seeds", [1, -1], "seeds.1: -1 is not right; expected a whole number, at least 0"),
         (f"{FIRST}.spaces", {"parametre": False}, "did you mean 'parameter'?"),
         (f"{FIRST}.plots", ["acuracy"], "plots.0: 'acuracy' is not known; did you mean 'accuracy'?"),
-        (f"{FIRST}.plots", ["zzz"], "similarity, correlation, or module:name for one of your own"),
+        (
+            f"{FIRST}.plots",
+            ["zzz"],
+            "similarity, activation_variance, correlation, or module:name for one of your own",
+        ),
         ("data_dir", ["x" * 1000], "config: data_dir: ['xxx"),
         ("measurements.quick.complexity", ["x" * 1000], "xxx... is not known; known are"),
     ],

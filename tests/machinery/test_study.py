@@ -51,7 +51,8 @@ def test_a_part_that_is_switched_off_is_not_measured(part):
     assert set(measured(study)) == set(PARTS) - set(gone)
     plots = set(study.plots("tiny"))
     assert ("spectral_density" in plots) == ("hessian" not in gone)
-    assert ("connectivity" in plots) == ("similarity" in plots) == ("connectivity" not in gone)
+    for plot in ("connectivity", "similarity", "activation_variance"):
+        assert (plot in plots) == ("connectivity" not in gone)
     assert ("accuracy" in plots) == ("metrics_against_accuracy" in plots) == (part != "prediction")
 
 

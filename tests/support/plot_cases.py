@@ -7,6 +7,7 @@ import pandas as pd
 
 from fusionscope.measurement import COLUMNS
 from fusionscope.measures.connectivity.paths import PATH_COLUMNS
+from fusionscope.measures.connectivity.variance import VARIANCE_COLUMNS
 from fusionscope.report.correlations import CORRELATION_COLUMNS
 
 ACCURACIES = {"parent_1": 0.97, "parent_2": 0.968, "naive_fused": 0.1, "geometric_fused": 0.4}
@@ -91,7 +92,19 @@ def similarity(children=FOUR[2:], parents=2, groups=("features.0", "features.4",
         for row, group in enumerate(groups)
     ]
     table = pd.DataFrame(rows, columns=["seed", "model", "parent", "group", "cka"])
-    return table.assign(cka=table.cka.clip(0, 1))
+    return table.assign(cka=table.cka.clip(0, 1), reason=math.nan)
+
+
+def variances(children=FOUR[2:], layers=("conv1", "layer2", "layer10"), seeds=2):
+    """Layers in an order of their own; from child to child, layer to layer and seed to seed another ratio."""
+    rows = [
+        [seed, child, layer, 0.8 * 0.9**place * 0.7**number * 1.1**seed]
+        for seed in range(seeds)
+        for number, child in enumerate(children)
+        for place, layer in enumerate(layers)
+    ]
+    table = pd.DataFrame(rows, columns=["seed", "model", "layer", "ratio"])
+    return table.assign(child_variance=2 * table.ratio, parents_variance=2.0)[list(VARIANCE_COLUMNS)]
 
 
 def render(figure):

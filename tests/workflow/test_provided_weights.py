@@ -5,6 +5,7 @@ import pytest
 import torch
 
 CONNECTIVITY = {"loss_barrier", "loss_barrier_above_mean", "accuracy_barrier", "mean_cka"}
+CONNECTIVITY |= {"activation_variance_ratio"}
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def provided(finished):
 def test_provided_weights_are_never_trained_nor_made_again(provided):
     planned = provided.planned()
     assert "train" not in planned
-    assert planned["plot"] == 6  # all but the learning curves
+    assert planned["plot"] == 7  # all but the learning curves
     assert planned["fuse"] == 1  # naive_fused alone: geometric_fused was brought along
     assert planned["measure_prediction"] == 4
 

@@ -16,7 +16,7 @@ from .conftest import Workflow
 
 MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
 OF_ALL_MODELS = ("input", "hessian", "scales", "complexity", "prediction")  # parts that are measured
-PLOTS = 7
+PLOTS = 8
 
 
 def table(workflow: Workflow, path: str) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def test_every_file_of_the_contract_is_there(finished_run):
                 assert (folder / f"results/tiny/seed{seed}/{model}/{file}.csv").is_file()
     plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
     names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
-    names += ("connectivity", "similarity")
+    names += ("connectivity", "similarity", "activation_variance")
     assert plots == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     assert not list(folder.rglob("*partial*"))
 
@@ -63,7 +63,7 @@ def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
     assert (counts.input_space == 4).all()
     assert (counts.parameter_space == 2 + 4 + 12 + 3).all()
     assert (counts.prediction_space == [7, 7, 7, 7, 6, 6, 6, 6]).all()  # children: also the ensemble
-    assert (counts.connectivity_space.dropna() == 4).all()
+    assert (counts.connectivity_space.dropna() == 5).all()
     assert counts.connectivity_space.count() == 4  # children only
 
 

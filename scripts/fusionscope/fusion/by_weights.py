@@ -14,13 +14,13 @@ from fusionscope.weights import Weights
 
 
 def by_weights(
-    pair: Pair, solve: Solver, to_map: ToMap, *, mass: str, ground_metric: str, sides: str
+    pair: Pair, solve: Solver, to_map: ToMap, *, mass: str, ground_metric: str, sides: str, rows: str
 ) -> Match:
     """Neurons matched whose weights are alike: the study's `geometric_fused`, and its variants.
 
-    A neuron is its row of incoming weights, moved on the input side and scaled to unit norm; with `sides`
-    'both' also its column in each layer that reads it, moved on the output side. A group's cost is
-    the sum over its writers (and readers) of the `ground_metric`.
+    A neuron is its row of incoming weights, moved on the input side and scaled to unit norm (with `rows`
+    'raw': as it is); with `sides` 'both' also its column in each layer that reads it, moved on the output
+    side. A group's cost is the sum over its writers (and readers) of the `ground_metric`.
 
     The first pass goes from input to output; weights count there as far as what they read has been
     matched. Without residual streams that is all. With them, passes repeat until nothing changes: each
@@ -29,7 +29,7 @@ def by_weights(
     wander for hundreds of passes and never settle; the sum falls at each change, so this ends.)
     A group is left out of a pass if nothing that its answer depends on has changed since it was solved.
     """
-    costs = WeightCosts(pair, ground_metric, sides)
+    costs = WeightCosts(pair, ground_metric, sides, rows)
     descent = WeightDescent(costs, solve, to_map, mass)
     stale = descent.first_pass()
     passes = 1
@@ -90,7 +90,7 @@ class WeightDescent:
         couplings = changed(self.couplings, index, coupling)
         after = {i: self.costs.total(i, maps, couplings) for i in self.costs.touched_by(index)}
         gain = sum(self.totals[i] for i in after) - sum(after.values())
-        if not gain > RELATIVE_GAIN * sum(self.costs.sizes[i] for i in after):  # NaN is no gain
+        if not gain > RELATIVE_GAIN * sum(self.costs.lengths[i] for i in after):  # NaN is no gain
             return False
         self.maps, self.couplings = list(maps), couplings
         for i, total in after.items():
@@ -101,8 +101,9 @@ class WeightDescent:
 class WeightCosts:
     """Ground costs between the neurons of A and B by their weights, given how others are matched."""
 
-    def __init__(self, pair: Pair, ground_metric: str, sides: str) -> None:
+    def __init__(self, pair: Pair, ground_metric: str, sides: str, rows: str) -> None:
         self.pair = pair
+        self.scaled = ROWS[rows]
         self.metric = GROUND_METRICS[ground_metric]
         self.along = METRICS_ALONG[ground_metric]
         self.members = [
@@ -110,6 +111,8 @@ class WeightCosts:
             for one, other in pair.groups
         ]
         self.sizes = [group.size for group in pair.groups_b.groups]
+        # of B's rows, added up: what a gain in costs is relative to
+        self.lengths = self.sizes if rows == "unit" else [self.added_norms(mine) for mine in self.members]
         # group -> the groups that its cost depends on; itself, if a layer reads and writes it
         self.reads = [
             {number for one, _ in members for number in pair.groups_beside(one)} for members in self.members
@@ -123,7 +126,7 @@ class WeightCosts:
         return [i for i, reads in enumerate(self.reads) if i == index or index in reads]
 
     def rows(self, index: int, maps: Sequence[Map | None]) -> list[tuple[Tensor, Tensor]]:
-        """For each weight that counts: unit rows of A, moved on the other side, and of B."""
+        """For each weight that counts: rows of A, moved on the other side, and of B, as they are compared."""
         pairs = []
         for one, other in self.members[index]:
             known = [maps[number] is not None for number in self.pair.groups_beside(one)]
@@ -132,8 +135,13 @@ class WeightCosts:
             a, b = self.pair.moved(one.parameter, maps, but=one.axis), self.pair.b[other.parameter]
             if not all(known):
                 b = without(b, other, self.pair.groups_b, maps)
-            pairs.append((unit_rows(rows_of(a, one)), unit_rows(rows_of(b, other))))
+            pairs.append((self.scaled(rows_of(a, one)), self.scaled(rows_of(b, other))))
         return pairs
+
+    def added_norms(self, members: Sequence[tuple[ParameterAxis, ParameterAxis]]) -> float:
+        """The norms of all rows of B in a group's weights that count, added up."""
+        norms = (rows_of(self.pair.b[other.parameter], other).norm(dim=1).sum() for _, other in members)
+        return sum(norm.item() for norm in norms)
 
     def nothing_else_along(self, member: ParameterAxis) -> bool:
         """Whether all positions on the other axes of a weight belong to groups."""
@@ -196,6 +204,11 @@ def unit_rows(rows: Tensor) -> Tensor:
     return rows / torch.where(norms == 0, 1.0, norms)
 
 
+def raw_rows(rows: Tensor) -> Tensor:
+    """(n, d) float64 rows as they are."""
+    return rows.double()
+
+
 def euclidean(a: Tensor, b: Tensor) -> Tensor:
     """(n, m) distances between rows: by matrix product, eight times as fast as by differences and 3e-8 off
     where rows coincide."""
@@ -203,6 +216,7 @@ def euclidean(a: Tensor, b: Tensor) -> Tensor:
     return torch.addmm(squares, a, b.T, alpha=-2).clamp_(min=0).sqrt_()
 
 
+ROWS: dict[str, Callable[[Tensor], Tensor]] = {"unit": unit_rows, "raw": raw_rows}
 GROUND_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "euclidean": euclidean,
     "cosine": lambda a, b: 1 - a @ b.T,

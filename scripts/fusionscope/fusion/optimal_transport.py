@@ -25,6 +25,7 @@ class OptimalTransport(OptimalTransportOptions):
         assert self.ground_metric is not None  # filled in with the options' checks, as below
         if self.align_by == "weights":
             assert self.sides is not None
+            assert self.rows is not None
             return by_weights(
                 pair,
                 self.solver_function(),
@@ -32,6 +33,7 @@ class OptimalTransport(OptimalTransportOptions):
                 mass=self.mass,
                 ground_metric=self.ground_metric,
                 sides=self.sides,
+                rows=self.rows,
             )
         assert self.activations is not None
         if images is None:

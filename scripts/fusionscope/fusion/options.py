@@ -42,8 +42,10 @@ GROUND_METRICS = {  # of what makes neurons alike; the first is the default
 ONLY_WITH = {  # an option, and the setting of another that gives it a meaning
     "reg": ("solver", "sinkhorn"),
     "sides": ("align_by", "weights"),
+    "rows": ("align_by", "weights"),
     "activations": ("align_by", "activations"),
 }
+OF_WEIGHTS = {"sides": "incoming", "rows": "unit"}  # defaults of what goes with weights alone
 SOFT_MAPS = {"columns": "column", "mass": "row"}  # `soft_map`, the old name of `reader_normalisation`
 
 
@@ -86,7 +88,7 @@ class OptimalTransportOptions(AlignmentOptions):
     ground_metric: Literal["euclidean", "cosine", "correlation"] | None = Field(
         default=None,
         validate_default=True,
-        description="between weights of unit norm: euclidean (default) or cosine; "
+        description="between rows of weights: euclidean (default) or cosine; "
         "between activations: correlation (default) or euclidean",
     )
     sides: Literal["incoming", "both"] | None = Field(
@@ -94,6 +96,12 @@ class OptimalTransportOptions(AlignmentOptions):
         validate_default=True,
         description="weights that count with align_by weights: incoming (default), or both (also those of "
         "the layers that read the neuron)",
+    )
+    rows: Literal["unit", "raw"] | None = Field(
+        default=None,
+        validate_default=True,
+        description="of weights, with align_by weights: scaled to unit norm (default), or raw, which goes "
+        "with ground_metric euclidean",
     )
     activations: Literal["pre", "post"] | None = Field(
         default=None,
@@ -120,7 +128,7 @@ class OptimalTransportOptions(AlignmentOptions):
             raise OptionError(f"{old!r} is not known; {suggest(old, SOFT_MAPS)}", key="soft_map")
         return options | {"reader_normalisation": SOFT_MAPS[old]}
 
-    @field_validator("ground_metric", "sides", "activations")
+    @field_validator("ground_metric", "sides", "rows", "activations")
     @classmethod
     def default_by_what_makes_neurons_alike(cls, value: str | None, info: Any) -> str | None:
         align_by = info.data.get("align_by")
@@ -128,9 +136,9 @@ class OptimalTransportOptions(AlignmentOptions):
             return value
         if info.field_name == "ground_metric":
             return GROUND_METRICS[align_by][0]
-        if info.field_name == "sides":
-            return "incoming" if align_by == "weights" else None
-        return "post" if align_by == "activations" else None
+        if info.field_name == "activations":
+            return "post" if align_by == "activations" else None
+        return OF_WEIGHTS[info.field_name] if align_by == "weights" else None
 
     @model_validator(mode="after")
     def check_what_goes_together(self) -> "OptimalTransportOptions":
@@ -146,6 +154,8 @@ class OptimalTransportOptions(AlignmentOptions):
                 f"known are {', '.join(known)}",
                 key="ground_metric",
             )
+        if self.rows == "raw" and self.ground_metric == "cosine":
+            raise OptionError("'ground_metric: cosine' has rows of unit norm; leave 'rows' out")
         return self
 
     @property

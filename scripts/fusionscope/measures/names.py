@@ -483,9 +483,20 @@ METRICS: dict[str, Metric] = {
         label="mean linear CKA",
         space=CONNECTIVITY,
         direction=HIGHER,
-        definition="linear CKA of child and parents on test images, mean over alignment groups and parents",
-        source="Kornblith et al. 2019, arXiv 1905.00414",
+        definition="linear CKA of child and parents, test images as examples, debiased; mean over alignment "
+        "groups and parents",
+        source="Kornblith et al. 2019, arXiv 1905.00414; Nguyen et al. 2021, arXiv 2010.15327, equation 3",
         truth="dense Gram matrices; a mean by hand "
         "(tests/fusionscope/measures/connectivity/test_similarity.py)",
+    ),
+    "activation_variance_ratio": Metric(
+        label="activation variance ratio",
+        space=CONNECTIVITY,
+        direction=HIGHER,
+        definition="variance of the child's pre-activations over test images and places, mean over a layer's "
+        "neurons, over the same of its parents; geometric mean over layers",
+        source="after Jordan et al. 2023, arXiv 2211.08403 (variance collapse)",
+        truth="scaled layers; the mean of independent linear layers "
+        "(tests/fusionscope/measures/connectivity/test_variance.py)",
     ),
 }

@@ -55,6 +55,7 @@ def load_network(path: str | Path, num_classes: int, **spec: Any) -> nn.Module:
     """`build(num_classes, **spec)` with the weights of the file at `path`; raises InputError as both do."""
     network = build(num_classes, **spec)
     set_weights(network, load_weights(path, network))
+    network.weights_file = str(path)  # type: ignore[assignment]  # for sentences about it
     return network
 
 

@@ -10,9 +10,10 @@ MEASUREMENTS = "measurements"  # tidy rows, measurement.COLUMNS
 LEARNING_CURVES = "learning_curves"  # a row per seed, parent and epoch
 DENSITIES = "densities"  # of the Hessian's spectrum: model, seed, eigenvalue, density
 PATHS = "paths"  # between parents: seed, fusion, parent, share, loss, accuracy
-SIMILARITIES = "similarities"  # seed, model, parent, group, cka
+SIMILARITIES = "similarities"  # seed, model, parent, group, cka, reason
+VARIANCES = "variances"  # seed, model, layer, child_variance, parents_variance, ratio
 CORRELATION = "correlation"  # tables.CORRELATION_COLUMNS
-KINDS = (MEASUREMENTS, LEARNING_CURVES, DENSITIES, PATHS, SIMILARITIES, CORRELATION)
+KINDS = (MEASUREMENTS, LEARNING_CURVES, DENSITIES, PATHS, SIMILARITIES, VARIANCES, CORRELATION)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,15 @@ PLOTS: dict[str, Plot] = {
     "similarity": Plot(
         draw="fusionscope.report.plots.similarity:draw",
         label="similarity of children to their parents",
-        caption="Linear CKA of each child with each parent by alignment group, mean over seeds.",
+        caption="Debiased linear CKA of each child with each parent by alignment group, mean over seeds.",
         inputs=(SIMILARITIES,),
+        needs=("connectivity",),
+    ),
+    "activation_variance": Plot(
+        draw="fusionscope.report.plots.activation_variance:draw",
+        label="variance of the children's activations",
+        caption="Variance of each child's pre-activations over its parents', layer by layer.",
+        inputs=(VARIANCES,),
         needs=("connectivity",),
     ),
     "correlation": Plot(

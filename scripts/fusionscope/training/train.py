@@ -11,7 +11,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from fusionscope.errors import InputError
-from fusionscope.evaluation import accuracy, mean_loss, predict
+from fusionscope.evaluation import accuracy, mean_loss, raw_logits
 from fusionscope.images import AUGMENTATIONS, Images
 from fusionscope.weights import set_weights
 
@@ -161,7 +161,7 @@ def describe(
     number: int, passed: Pass, network: nn.Module, train_images: Images, validation_images: Images
 ) -> Epoch:
     """The row of the learning curve after epoch `number`."""
-    logits = predict(network, validation_images, EVALUATION_BATCH)
+    logits = raw_logits(network, validation_images, EVALUATION_BATCH)
     return Epoch(
         epoch=number,
         learning_rate=passed.learning_rate,

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from torch import nn
 from torch.nn import functional as F
 
-from fusionscope.fusion.by_weights import GROUND_METRICS, METRICS_ALONG, WeightCosts, unit_rows
+from fusionscope.fusion.by_weights import GROUND_METRICS, METRICS_ALONG, ROWS, WeightCosts, unit_rows
 from fusionscope.fusion.pair import Pair, permutation_map
 from fusionscope.fusion.steps import match_neurons
 
@@ -40,7 +40,7 @@ def test_rows_of_zeros_stay_zero():
 def test_both_sides_add_the_readers_and_hold_class_outputs_fixed():
     """The last group of VGG11: its convolution's rows and the classifier's columns, class by class."""
     pair = nets.pair_of("VGG11_NOBIAS_NOBN")
-    costs = WeightCosts(pair, "euclidean", "both")
+    costs = WeightCosts(pair, "euclidean", "both", "unit")
     orders = [torch.randperm(n, generator=torch.Generator().manual_seed(n)) for n in costs.sizes]
     found = costs.matrix(7, [permutation_map(order) for order in orders]).numpy()
     a, b = ({name: tensor.numpy() for name, tensor in weights.items()} for weights in (pair.a, pair.b))
@@ -52,13 +52,44 @@ def test_both_sides_add_the_readers_and_hold_class_outputs_fixed():
     incoming = cdist(unit(a["features.18.weight"][:, orders[6]]), unit(b["features.18.weight"]))
     outgoing = cdist(unit(a["classifier.weight"].T), unit(b["classifier.weight"].T))
     assert np.abs(found - (incoming + outgoing)).max() < 1e-12
-    only = WeightCosts(pair, "euclidean", "incoming").matrix(7, [permutation_map(o) for o in orders])
+    only = WeightCosts(pair, "euclidean", "incoming", "unit").matrix(7, [permutation_map(o) for o in orders])
     assert np.abs(only.numpy() - incoming).max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["VGG11_NOBIAS_NOBN", "RESNET18_NOBN"])
+def test_costs_of_raw_rows_are_the_distances_of_the_weights_themselves(name):
+    """Of a group with one writer: its rows in A, their inputs moved, against those in B."""
+    pair = nets.pair_of(name)
+    costs = WeightCosts(pair, "euclidean", "incoming", "raw")
+    orders = [torch.randperm(n, generator=torch.Generator().manual_seed(n)) for n in costs.sizes]
+    maps = [permutation_map(order) for order in orders]
+    single = {
+        "VGG11_NOBIAS_NOBN": (
+            7,
+            "features.18",
+            6,
+        ),  # number of the group, its writer, the group that it reads
+        "RESNET18_NOBN": (1, "layer1.0.conv1", 0),
+    }
+    index, writer, before = single[name]
+    assert [one.parameter for one, _ in costs.members[index]] == [f"{writer}.weight"]
+    a, b = (weights[f"{writer}.weight"].double() for weights in (pair.a, pair.b))
+    expected = cdist(a[:, orders[before]].flatten(1).numpy(), b.flatten(1).numpy())
+    assert costs.matrix(index, maps).numpy() == pytest.approx(expected, rel=1e-10)
+    assert costs.lengths[index] == pytest.approx(b.flatten(1).norm(dim=1).sum().item(), rel=1e-6)
+    along = expected[orders[index], np.arange(len(expected))].sum()
+    assert costs.total(index, maps, ()) == pytest.approx(along, rel=1e-10)
+
+
+def test_raw_rows_tell_neurons_apart_that_differ_in_size_alone():
+    a, b = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]])
+    assert GROUND_METRICS["euclidean"](ROWS["raw"](a), ROWS["raw"](b)).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    assert not GROUND_METRICS["euclidean"](ROWS["unit"](a), ROWS["unit"](b)).any()
 
 
 def test_importance_by_weights_is_the_share_of_the_norms_of_incoming_weights():
     pair = nets.pair_of("RESNET18")
-    found, _ = WeightCosts(pair, "euclidean", "incoming").masses(0, "importance")
+    found, _ = WeightCosts(pair, "euclidean", "incoming", "unit").masses(0, "importance")
     writers = ("conv1", "layer1.0.conv2", "layer1.1.conv2")  # of the first residual stream
     norms = sum(
         np.linalg.norm(pair.a[f"{w}.weight"].numpy().reshape(found.shape[0], -1), axis=1) for w in writers
@@ -72,13 +103,13 @@ def test_importance_by_weights_is_the_share_of_the_norms_of_incoming_weights():
 NAMES = ("VGG11", "RESNET18", "RESNET18_NOBIAS_NOBN", *nets.SMALL)
 
 
-@pytest.mark.parametrize("sides", ["incoming", "both"])
+@pytest.mark.parametrize(("sides", "rows"), [("incoming", "unit"), ("both", "unit"), ("incoming", "raw")])
 @pytest.mark.parametrize("name", NAMES)
-def test_passes_end_where_no_group_can_be_solved_better(name, sides):
+def test_passes_end_where_no_group_can_be_solved_better(name, sides, rows):
     """Also those groups that the last passes left out as nothing about them had changed."""
     pair = nets.pair_of(name)
-    match = match_neurons("optimal_transport", pair, images=None, seed=0, sides=sides, **WEIGHTS)
-    costs = WeightCosts(pair, "euclidean", sides)
+    match = match_neurons("optimal_transport", pair, images=None, seed=0, sides=sides, rows=rows, **WEIGHTS)
+    costs = WeightCosts(pair, "euclidean", sides, rows)
 
     def total(maps) -> float:
         couplings = [map_.writer_map / len(map_.writer_map) for map_ in maps]
@@ -90,7 +121,7 @@ def test_passes_end_where_no_group_can_be_solved_better(name, sides):
         assert torch.allclose(matrix, match.costs[index], atol=1e-12)  # the costs are those at the end
         again = permutation_map(torch.as_tensor(nearest(matrix)))
         candidate = [*match.maps[:index], again, *match.maps[index + 1 :]]
-        assert total(candidate) > best - 2e-6 * sum(costs.sizes)
+        assert total(candidate) > best - 2e-6 * sum(costs.lengths)
 
 
 def nearest(cost: torch.Tensor) -> np.ndarray:
@@ -104,7 +135,7 @@ def nearest(cost: torch.Tensor) -> np.ndarray:
 def test_later_passes_lower_the_total_cost_of_the_first(name):
     pair = nets.pair_of(name)
     match = match_neurons("optimal_transport", pair, images=None, seed=0, **WEIGHTS)
-    costs = WeightCosts(pair, "euclidean", "incoming")
+    costs = WeightCosts(pair, "euclidean", "incoming", "unit")
     first = [None] * len(costs)
     for index in range(len(costs)):
         first[index] = permutation_map(torch.as_tensor(nearest(costs.matrix(index, first))))

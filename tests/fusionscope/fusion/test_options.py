@@ -30,7 +30,7 @@ TRANSPORT = {"method": "optimal_transport", "solver": "exact", "mass": "uniform"
         (
             {"method": "optimal_transport"},
             TRANSPORT
-            | {"align_by": "weights", "ground_metric": "euclidean", "sides": "incoming"}
+            | {"align_by": "weights", "ground_metric": "euclidean", "sides": "incoming", "rows": "unit"}
             | {"reader_normalisation": "column"},
         ),
         (
@@ -62,6 +62,7 @@ def test_what_is_said_comes_through_and_whole_floats_are_whole_numbers():
         "mass": "importance",
         "ground_metric": "cosine",
         "sides": "both",
+        "rows": "unit",
         "soft_map": "columns",
     }
     found = check_fusion(definition)
@@ -97,6 +98,12 @@ BY_ACTIVATIONS = OT | {"align_by": "activations"}
         (OT | {"reg": 0.1}, "here: 'reg' goes with 'solver: sinkhorn' alone; leave it out"),
         (OT | {"activations": "pre"}, "here: 'activations' goes with 'align_by: activations' alone"),
         (BY_ACTIVATIONS | {"sides": "both"}, "here: 'sides' goes with 'align_by: weights' alone"),
+        (BY_ACTIVATIONS | {"rows": "raw"}, "here: 'rows' goes with 'align_by: weights' alone; leave it out"),
+        (OT | {"rows": "norm"}, "here.rows: 'norm' is not known; known are unit, raw"),
+        (
+            OT | {"rows": "raw", "ground_metric": "cosine"},
+            "here: 'ground_metric: cosine' has rows of unit norm",
+        ),
         (
             BY_ACTIVATIONS | {"ground_metric": "cosine"},
             "here.ground_metric: 'cosine' does not go with 'align_by: activations'; known are correlation",

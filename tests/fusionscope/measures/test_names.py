@@ -11,6 +11,7 @@ from fusionscope.measurement import NOT_CENSORED
 from fusionscope.measures import names
 from fusionscope.measures.connectivity.paths import PathPoint, barriers
 from fusionscope.measures.connectivity.similarity import mean_similarity
+from fusionscope.measures.connectivity.variance import mean_ratio
 from fusionscope.measures.input.lipschitz import measure_input_space
 from fusionscope.measures.names import CONNECTIVITY, INPUT, METRICS, PARAMETER, PREDICTION
 from fusionscope.measures.parameter.hessian import measure_hessian
@@ -49,7 +50,7 @@ def measured() -> dict[str, set[str]]:
             measure_prediction_space(network, IMAGES, IMAGES, seed=0, batch_size=6, calibration_bins=2),
             {ensemble},
         ],
-        CONNECTIVITY: [barriers(path), mean_similarity({"parent_1": {"group": 0.5}})],
+        CONNECTIVITY: [barriers(path), mean_similarity({}), mean_ratio([])],
     }
     return {space: set().union(*parts) for space, parts in found.items()}
 

@@ -3,10 +3,23 @@
 import itertools
 
 import pytest
-from plot_cases import FOUR, LONG, SIX, correlation, curves, densities, measured, paths, render, similarity
+from plot_cases import (
+    FOUR,
+    LONG,
+    SIX,
+    correlation,
+    curves,
+    densities,
+    measured,
+    paths,
+    render,
+    similarity,
+    variances,
+)
 
 from fusionscope.report.plots import (
     accuracy,
+    activation_variance,
     connectivity,
     learning_curves,
     metrics_against_accuracy,
@@ -30,6 +43,7 @@ def test_where_there_is_nothing_to_plot_the_figure_says_so(tmp_path):
         correlation_plot.draw(correlation()[:0], "accuracy"),
         connectivity.draw(paths()[:0], measured()),
         similarity_plot.draw(similarity()[:0]),
+        activation_variance.draw(variances()[:0]),
     ]
     for figure in figures:
         save_figure(figure, [tmp_path / "figure.png"])
@@ -46,6 +60,8 @@ def test_nothing_is_cut_off_and_the_legend_stays_off_the_axes():
         connectivity.draw(paths([*SIX[2:], *(f"{LONG}_{number}" for number in range(4))]), measured(SIX)),
         similarity_plot.draw(similarity(FOUR[2:3], groups=["features.0", "features.4"])),
         similarity_plot.draw(similarity([LONG, *(f"{LONG}_{number}" for number in range(5))])),
+        activation_variance.draw(variances(FOUR[2:3], seeds=1)),
+        activation_variance.draw(variances([*SIX[2:], *(f"{LONG}_{number}" for number in range(4))])),
     ):
         box = render(figure).get_tightbbox()
         assert min(box.x0, box.y0) >= 0

@@ -12,8 +12,10 @@ from torch import nn
 
 from fusionscope.errors import InputError
 from fusionscope.images import Images
+from fusionscope.measurement import Measurement
 from fusionscope.measures.connectivity.paths import PathPoint, line, measure_path, repaired_line
-from fusionscope.measures.connectivity.similarity import cka_by_group
+from fusionscope.measures.connectivity.similarity import cka_by_group, gram_matrices
+from fusionscope.measures.connectivity.variance import LayerVariance, compare, layer_variances
 from fusionscope.networks.build import build
 from fusionscope.weights import Weights, load_several, load_weights
 
@@ -92,28 +94,32 @@ def path_rows(paths: Mapping[str, Sequence[PathPoint]], *, seed: int, fusion: st
     ]
 
 
-def measure_similarities(family: Family, images: Images, batch_size: int) -> dict[str, dict[str, float]]:
+def measure_similarities(
+    family: Family, images: Images, batch_size: int
+) -> dict[str, dict[str, Measurement]]:
     """CKA of the child and each parent on `images`, by the parent's name and the alignment group's.
 
     None, and a warning in the log, for a network without groups, which can still be averaged.
     """
-    similarities = {}
     try:
-        for name, parent in family.parents.items():
-            similarities[name] = cka_by_group(
-                family.child_network, family.child, family.networks[name], parent, images, batch_size
-            )
+        child = gram_matrices(family.child_network, family.child, images, batch_size)
     except InputError as error:
         logging.getLogger("fusionscope").warning("no similarity: %s", error)
-    return similarities
+        return {}
+    return {
+        name: cka_by_group(child, gram_matrices(family.networks[name], parent, images, batch_size))
+        for name, parent in family.parents.items()
+    }
 
 
-def similarity_rows(
-    similarities: Mapping[str, Mapping[str, float]], *, seed: int, model: str
-) -> list[dict[str, object]]:
-    """One row, with CKA_COLUMNS as keys, per parent and group."""
-    return [
-        {"seed": seed, "model": model, "parent": name, "group": group, "cka": value}
-        for name, by_group in similarities.items()
-        for group, value in by_group.items()
+def measure_variances(family: Family, images: Images, batch_size: int) -> list[LayerVariance]:
+    """How much the child's neurons vary on `images` beside those of its parents, layer by layer.
+
+    Raises InputError where the outputs of one of them are not finite.
+    """
+    child = layer_variances(family.child_network, family.child, images, batch_size, name="the child")
+    parents = [
+        layer_variances(family.networks[name], parent, images, batch_size, name=name)
+        for name, parent in family.parents.items()
     ]
+    return compare(child, parents)

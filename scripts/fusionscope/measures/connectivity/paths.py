@@ -42,7 +42,7 @@ def measure_path(
     itself left as it was. With an odd number of `points` the path goes through the child of equal
     shares. The study of barriers is about unseen data: give the test images.
 
-    Raises InputError if there are fewer than two points.
+    Raises InputError if there are fewer than two points, or where outputs are not finite.
     """
     if points < 2:
         raise InputError(
@@ -53,7 +53,7 @@ def measure_path(
     for step in range(points):
         share = step / (points - 1)
         set_weights(walker, point(share))
-        logits = predict(walker, images, batch_size)
+        logits = predict(walker, images, batch_size, name=f"the network at share {share:g} of the line")
         path.append(PathPoint(share, mean_loss(logits, images.labels), accuracy(logits, images.labels)))
     return path
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fusionscope.evaluation import check_finite, predict
 from fusionscope.graph.trace import input_shape
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
@@ -45,6 +46,7 @@ def measure_input_space(
 
     Without the upper bound where an operation of the network has none; the log says which.
     """
+    predict(network, images, len(images))  # raises InputError where the outputs are not finite
     with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with a forward derivative
         local = local_lipschitz(network, images.normalised(), seed=seed, power_iterations=power_iterations)
         constant = lipschitz_constant(network, seed=seed, starts=starts, power_iterations=power_iterations)
@@ -70,6 +72,7 @@ def lipschitz_constant(network: nn.Module, *, seed: int, starts: int, power_iter
     """
     reference = next(network.parameters())
     origin = network(reference.new_zeros(1, *input_shape(network))).detach()
+    check_finite(origin, network)
     v = random_directions((starts, *input_shape(network)), reference, seed, "lipschitz_constant")
     largest = 0.0
     for _ in range(power_iterations):

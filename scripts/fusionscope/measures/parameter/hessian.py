@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import predict
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_piecewise_linear
@@ -173,7 +174,7 @@ def at_precision(network: nn.Module, images: Images, precision: str) -> tuple[nn
 
 def hessian_operator(network: nn.Module, images: Images, batch_size: int) -> HessianLinearOperator:
     """The Hessian (omega x omega) of the mean cross-entropy on `images`, in eval mode."""
-    network.eval()
+    predict(network, images, batch_size)  # raises InputError where the outputs are not finite
     batches = list(images.batches(batch_size))
     parameters = [p for p in network.parameters() if p.requires_grad]
     return HessianLinearOperator(

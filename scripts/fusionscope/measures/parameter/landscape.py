@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fusionscope.evaluation import check_finite, is_correct
 from fusionscope.images import Images
 
 FEWEST_CHANNELS = 8  # of a vector register: see `fastest_layout`
@@ -52,6 +53,7 @@ class Landscape:
         self.weights = [p.detach().clone() for p in self.parameters]
         self.images, self.x, self.y = images, images.normalised(), images.labels
         self.batch_size, self.precision = batch_size, precision
+        self.moved = False  # whether weights are others than the network's own
         self.evaluated = self.differentiated = 0
 
     def __len__(self) -> int:
@@ -69,21 +71,27 @@ class Landscape:
             yield
         finally:
             self.move(lambda w, p: w)
+            self.moved = False
 
     @torch.no_grad()
     def move(self, to: Callable[..., Tensor], *others: Sequence[Tensor]) -> None:
         """Set each parameter to `to(w, p, ...)`: what it was, what it is, its part of each of `others`."""
+        self.moved = True
         for w, p, *parts in zip(self.weights, self.parameters, *others, strict=True):
             p.copy_(to(w, p, *parts))
 
     @torch.inference_mode()
     def correct(self, index: Tensor | None = None) -> Tensor:
-        """Which of the images at `index` (k,) are classified correctly: (k,) bool. All without an index."""
+        """Which of the images at `index` (k,) are classified correctly: (k,) bool. All without an index.
+
+        None is whose logits are not finite; raises InputError for such logits of the network's own weights.
+        """
         x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
         self.evaluated += len(y)
         with self.arithmetic():
-            answers = [self.network(batch).argmax(1) for batch in x.split(self.batch_size)]
-        return torch.cat(answers).eq(y)
+            logits = torch.cat([self.network(batch) for batch in x.split(self.batch_size)])
+        self.check(logits)
+        return is_correct(logits, y)
 
     def gradient(self, index: Tensor) -> tuple[list[Tensor], Tensor]:
         """The gradient of the mean cross-entropy on the images at `index`, and which of them are correct."""
@@ -96,10 +104,16 @@ class Landscape:
                 logits = self.network(batch)
             # backward() adds up in place, where grad() would need a second gradient
             (F.cross_entropy(logits.to(x.dtype), labels, reduction="sum") / len(y)).backward()
-            correct.append(logits.detach().argmax(1).eq(labels))
+            self.check(logits)
+            correct.append(is_correct(logits.detach(), labels))
         gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.network.zero_grad(set_to_none=True)
         return gradient, torch.cat(correct)
+
+    def check(self, logits: Tensor) -> None:
+        """Raise InputError for logits of the network's own weights that are not finite."""
+        if not self.moved:
+            check_finite(logits, self.network)
 
     def arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

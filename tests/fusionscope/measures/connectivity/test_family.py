@@ -1,21 +1,24 @@
 """One fusion's child and parents: paths and similarities are those of their networks, by name."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from measure_cases import WIDTH, random_images, randomise
 
+from fusionscope.errors import InputError
 from fusionscope.measures.connectivity.family import (
     Family,
     load_family,
     measure_paths,
     measure_similarities,
+    measure_variances,
     path_rows,
-    similarity_rows,
 )
 from fusionscope.measures.connectivity.paths import PATH_COLUMNS, line, measure_path, repaired_line
-from fusionscope.measures.connectivity.similarity import CKA_COLUMNS, cka_by_group
+from fusionscope.measures.connectivity.similarity import cka_by_group, gram_matrices
+from fusionscope.measures.connectivity.variance import layer_variances
 from fusionscope.networks.build import build
 from fusionscope.weights import save_several
 
@@ -95,10 +98,26 @@ def test_similarities_are_of_the_child_and_each_parent_as_it_was(family):
     images = random_images(6, dtype=torch.float32)
     found = measure_similarities(family, images, 4)
     assert list(found) == ["parent_1", "parent_2", "parent_3"]
+    child = gram_matrices(family.child_network, family.child, images, 4)
     for name, by_group in found.items():
-        assert by_group == cka_by_group(
-            family.child_network, family.child, family.networks[name], family.parents[name], images, 4
-        )
-    rows = similarity_rows(found, seed=7, model="naive_fused")
-    assert len(rows) == sum(map(len, found.values()))
-    assert all(tuple(row) == CKA_COLUMNS for row in rows)
+        parent = gram_matrices(family.networks[name], family.parents[name], images, 4)
+        assert by_group == cka_by_group(child, parent)
+        assert all(number.value is not None for number in by_group.values())
+
+
+def test_variances_are_those_of_the_child_beside_the_mean_of_the_parents_as_they_were(family):
+    images = random_images(6, dtype=torch.float32)
+    found = measure_variances(family, images, 4)
+    child = layer_variances(family.child_network, family.child, images, 4)
+    parents = [layer_variances(family.networks[name], w, images, 4) for name, w in family.parents.items()]
+    assert [each.layer for each in found] == list(child)
+    for each in found:
+        assert each.child == child[each.layer]
+        assert each.parents == pytest.approx(sum(parent[each.layer] for parent in parents) / 3, rel=1e-12)
+
+
+def test_a_child_whose_outputs_are_not_finite_ends_it_in_a_sentence(family):
+    broken = {name: 1e30 * tensor for name, tensor in family.child.items()}
+    child = replace(family, child=broken)
+    with pytest.raises(InputError, match=r"^the child: its outputs are not finite on \d of 6 images"):
+        measure_variances(child, random_images(6, dtype=torch.float32), 4)

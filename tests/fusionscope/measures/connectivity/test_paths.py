@@ -231,3 +231,10 @@ def test_the_repaired_line_passes_through_the_repaired_child_and_ends_in_the_par
         learned = [name for name in parent if "running" not in name and "num_batches" not in name]
         for name in learned:  # a parent has its own channels' mean and spread already
             assert torch.allclose(point(float(share))[name], parent[name], rtol=1e-9, atol=1e-9)
+
+
+def test_a_network_on_the_line_whose_outputs_are_not_finite_ends_it_in_a_sentence():
+    with pytest.raises(
+        InputError, match=r"^the network at share 0\.5 of the line: its outputs are not finite on 2"
+    ):
+        walk(0, 1e200, 3, [0, 1])

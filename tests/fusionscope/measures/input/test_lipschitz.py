@@ -525,3 +525,17 @@ def test_measuring_leaves_the_network_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert next(network.parameters()).dtype == torch.float32
+
+
+def test_a_network_whose_outputs_are_not_finite_has_no_constant_but_a_sentence():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
+    network.input_shape = (3, 4, 4)
+    images = random_images(6, size=4, classes=3)
+    with torch.no_grad():
+        network[1].weight.fill_(1e308)
+    with pytest.raises(InputError, match=r"^Sequential: its outputs are not finite on \d of 6 images"):
+        measure_input_space(network, images, seed=0, starts=1, power_iterations=2)
+    with torch.no_grad():
+        network[1].bias.fill_(math.inf)
+    with pytest.raises(InputError, match="not finite on 1 of 1 images"):
+        lipschitz_constant(network, seed=0, starts=1, power_iterations=2)

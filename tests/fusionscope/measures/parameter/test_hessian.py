@@ -394,3 +394,14 @@ def test_each_number_by_itself_is_that_of_all_together(piecewise_linear):
     found = hessian_top_eigenvalue(network, images, seed=3, batch_size=4, **options)
     assert found == measured["hessian_top_eigenvalue"]
     assert hessian_trace(network, images, seed=3, batch_size=4, **options) == measured["hessian_trace"]
+
+
+def test_a_network_whose_outputs_are_not_finite_has_no_hessian_but_a_sentence():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
+    with torch.no_grad():
+        network[1].weight.fill_(1e308)
+    images = random_images(6, size=4, classes=3)
+    with pytest.raises(InputError, match=r"^Sequential: its outputs are not finite on \d of 6 images"):
+        hessian_top_eigenvalue(network, images)
+    with pytest.raises(InputError, match="not finite"):
+        hessian_trace(network, images)

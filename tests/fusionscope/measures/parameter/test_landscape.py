@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 from torch.profiler import ProfilerActivity, profile
 
+from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measures.parameter.landscape import Landscape, fastest_layout, flatten_parameters
 from fusionscope.measures.parameter.scales import find_scales
@@ -290,3 +291,23 @@ def test_searches_hold_three_copies_of_the_weights(tmp_path):
 
     copies = 1 + peak_bytes(search, tmp_path) / copy  # the network's own was there before
     assert 2.9 < copies < 3.2
+
+
+def test_outputs_of_the_network_s_own_weights_have_to_be_finite_those_of_perturbed_ones_need_not(images):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).double()
+    landscape = Landscape(network, own_labels(network, images), 4)
+    index = torch.arange(len(images))
+    for _ in range(2):
+        assert landscape.correct().all()  # at its own weights, before and after
+        with landscape.restoring_weights():
+            landscape.move(lambda w, p: torch.full_like(w, float("inf")))
+            assert not landscape.correct().any()
+            assert not landscape.gradient(index)[1].any()
+    with torch.no_grad():
+        network[1].weight.fill_(1e308)
+    broken = Landscape(network, images, 4)
+    sentence = rf"Sequential: its outputs are not finite on \d+ of {len(images)} images"
+    with pytest.raises(InputError, match=sentence):
+        broken.correct()
+    with pytest.raises(InputError, match="not finite"):
+        broken.gradient(index)
