@@ -62,11 +62,13 @@ def densities(models=FOUR, seeds=2, sizes=(1, 1, 1, 1, 1, 1)):
 
 
 def correlation(models=FOUR, metrics=("hessian_trace", "train_loss")):
+    shown = [-0.75, 0.001, 0.01, -0.9, -0.5, 5, 5, "lower goes with better (adjusted p 0.01)", ""]
+    described = [-0.8, None, None, None, None, 5, 5, "", ""]
     rows = [
-        ["digits_vgg11", model, "some_space", metric, coefficient, -0.75, 0.01, -0.9, -0.5, 5, ""]
+        ["digits_vgg11", model, "some_space", metric, coefficient, *numbers]
         for model in models
         for metric in metrics
-        for coefficient in ("kendall", "pearson", "spearman")
+        for coefficient, numbers in (("kendall", shown), ("pearson", described), ("spearman", described))
     ]
     return pd.DataFrame(rows, columns=CORRELATION_COLUMNS)
 

@@ -1,0 +1,83 @@
+"""Permutations of whole seeds: what would be seen if the metrics had nothing to do with the outcome.
+
+A seed's outcomes change place together, in all strata at once, so that what the models of a seed have in
+common stays as it is. Only seeds that have outcomes in the same strata change places: those of different
+experiments never do, and the number of pairs is the same in every order.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from fusionscope.statistics.pairs import Pairs
+
+MOST_LISTED = 50_000  # orders; all those of 8 seeds are 40,320
+DRAWN = 10_000  # orders, where there are more
+STREAM = 0  # of the draws: the same in every run
+BLOCK = 4_000_000  # pairs times orders at a time, tens of megabytes
+
+
+def seed_orders(outcome: np.ndarray, *, drawn: int = DRAWN) -> np.ndarray:
+    """Orders (orders, seeds) of the seeds of `outcome` (strata, seeds): all, or so many drawn at random.
+
+    Row by row: whose outcome each seed gets. The first order is the one observed. NaN is no outcome.
+    """
+    _, kinds = np.unique(~np.isnan(outcome), axis=1, return_inverse=True)
+    groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
+    if count_orders(groups) <= MOST_LISTED:
+        return listed_orders(groups)
+    stream = np.random.default_rng(STREAM)
+    result = np.tile(np.arange(outcome.shape[1]), (drawn + 1, 1))
+    for group in groups:
+        result[1:, group] = stream.permuted(result[1:, group], axis=1)
+    return result
+
+
+def count_orders(groups: list[np.ndarray]) -> int:
+    return math.prod(math.factorial(len(group)) for group in groups)
+
+
+def listed_orders(groups: list[np.ndarray]) -> np.ndarray:
+    """All orders (orders, seeds) that keep each seed within its group."""
+    result = np.arange(sum(map(len, groups)))[np.newaxis]
+    for group in groups:
+        orders = np.array(list(itertools.permutations(group)))
+        before = len(result)
+        result = np.repeat(result, len(orders), axis=0)
+        result[:, group] = np.tile(orders, (before, 1))
+    return result
+
+
+def permuted_scores(pairs: Pairs, orders: np.ndarray) -> np.ndarray:
+    """Concordant less discordant pairs (orders, metrics), with the outcome's seeds in each of `orders`."""
+    metric = pairs.metric.T.astype(np.float32)  # sums of signs are exact in it up to 16 million pairs
+    if not len(metric):
+        return np.zeros((len(orders), len(pairs.metric)), dtype=np.float32)
+    blocks = np.array_split(orders, math.ceil(len(orders) * len(metric) / BLOCK))
+    return np.concatenate(
+        [
+            pairs.outcome[pairs.stratum, block[:, pairs.first], block[:, pairs.second]] @ metric
+            for block in blocks
+        ]
+    )
+
+
+def counts_beyond(scores: np.ndarray) -> np.ndarray:
+    """In how many orders a metric's score is at least as far from zero as in each (orders, metrics)."""
+    sizes = np.abs(scores)
+    ordered = np.sort(sizes, axis=0)
+    below = [np.searchsorted(*columns) for columns in zip(ordered.T, sizes.T, strict=True)]
+    return len(scores) - np.array(below).reshape(sizes.T.shape).T
+
+
+def adjusted(counts: np.ndarray, family: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """P-values (metrics,) of `wanted` counts, adjusted for the smallest among the metrics of a family.
+
+    `counts`: what counts_beyond gives; `family` (metrics,): who is in it. The share of orders in which any of
+    the family has as few orders beyond it (Westfall & Young 1993, Resampling-Based Multiple Testing, section
+    2.3: min P, which makes scores of metrics with different numbers of known pairs comparable, and never
+    exceeds Bonferroni's). The observed order must be among the orders.
+    """
+    smallest = np.sort(counts[:, family].min(axis=1, initial=len(counts)))
+    return np.searchsorted(smallest, wanted, side="right") / len(counts)
