@@ -15,14 +15,20 @@ with job.running(snakemake) as running:
 
     running.start_work()
     device = compute.device(running)
-    wildcards, recipe = snakemake.wildcards, snakemake.params.recipe
+    wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
+    initialisation = recipe.pop("initialisation")
     role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
 
     spec = snakemake.params.network
     size = spec["input_size"]
     train_images = load_images(snakemake.input.data, "train", size).to(device)
     validation_images = load_images(snakemake.input.data, "validation", size).to(device)
-    network = initialised(generator(*role, "initial weights"), train_images.num_classes, **spec)
+    network = initialised(
+        generator(*role, "initial weights"),
+        train_images.num_classes,
+        initialisation=initialisation,
+        **spec,
+    )
     initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
