@@ -11,7 +11,7 @@ with job.running(snakemake) as running:
     from fusionscope.seeding import generator, seed_for
     from fusionscope.training.train import train
     from fusionscope.weights import save_weights
-    from machinery import compute, epochs
+    from machinery import chance, compute, epochs
 
     running.start_work()
     device = compute.device(running)
@@ -48,6 +48,8 @@ with job.running(snakemake) as running:
             **recipe,
         )
     running.log.info("best epoch: %d", trained.best_epoch)
+    kept_accuracy = trained.curve[trained.best_epoch - 1].validation_accuracy
+    chance.warn(running.log, "validation", kept_accuracy, validation_images.labels.tolist())
 
     who = {"seed": wildcards.seed, "parent": wildcards.parent}
     rows = [who | epoch.as_row() for epoch in trained.curve]
