@@ -58,11 +58,14 @@ def binomial_tail(hits: int, images: int, p: float) -> float:
     return math.fsum(map(math.exp, terms))
 
 
-def warn(log: Logger, split: str, accuracy: float, labels: Sequence[int]) -> None:
+def warn(log: Logger, split: str, accuracy: float | None, labels: Sequence[int]) -> None:
     """A line in the `log` of a job where a parent's `accuracy` on the images of `split` is at chance.
 
-    Chance is the best that a network can do that gives the same answer to every image.
+    Chance is the best that a network can do that gives the same answer to every image. An accuracy that is
+    undefined (None) is another matter.
     """
+    if accuracy is None:
+        return
     images, commonest = len(labels), max(Counter(labels).values())
     chance = commonest / images
     if is_at_chance(round(accuracy * images), images, chance):
