@@ -3,7 +3,7 @@ import os
 import shlex
 from datetime import datetime, timezone
 
-from machinery import provenance
+from machinery import chance, provenance
 from machinery.progress import Progress
 
 RECORD = "results/run.json"
@@ -27,6 +27,7 @@ def record_run(state, snakemake_log):
             "command": shlex.join(["snakemake", *sys.argv[1:]]),
             "experiments": list(STUDY.experiments),
             "jobs": {"planned": PROGRESS.total, "done": PROGRESS.done},
+            "parents_at_chance": chance.parents_at_chance(STUDY.experiments.values(), LOGS),
             "git": provenance.git_state(ROOT),
             "python": sys.version.split()[0],
             "packages": provenance.versions(),
@@ -39,9 +40,18 @@ def record_run(state, snakemake_log):
         logger.warning(f"{RECORD} could not be written: {error}")
 
 
+def tell_of_parents_at_chance():
+    """The last thing to be said, lest it be overlooked."""
+    found = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
+    if found:
+        logger.warning(chance.summary(found))
+
+
 onsuccess:
     record_run("succeeded", log)
+    tell_of_parents_at_chance()
 
 
 onerror:
     record_run("failed", log)
+    tell_of_parents_at_chance()

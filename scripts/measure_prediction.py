@@ -9,7 +9,7 @@ with job.running(snakemake) as running:
     from fusionscope.measures.prediction.prediction import ensemble_accuracy, measure_prediction_space
     from fusionscope.networks.build import load_network
     from fusionscope.seeding import seed_for
-    from machinery import compute
+    from machinery import chance, compute
 
     running.start_work()
     device = compute.device(running)
@@ -34,5 +34,7 @@ with job.running(snakemake) as running:
         members.append(predict(member, test_images, batch_size))
     if members:
         measurements["parents_ensemble_accuracy"] = ensemble_accuracy(members, test_images.labels)
+    else:  # a parent, which may have been trained elsewhere
+        chance.warn(running.log, "test", measurements["accuracy"].value, test_images.labels.tolist())
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="prediction_space")
     write_rows(snakemake.output[0], COLUMNS, rows)

@@ -11,18 +11,24 @@ with job.running(snakemake) as running:
     from fusionscope.seeding import generator, seed_for
     from fusionscope.training.train import train
     from fusionscope.weights import save_weights
-    from machinery import compute, epochs
+    from machinery import chance, compute, epochs
 
     running.start_work()
     device = compute.device(running)
-    wildcards, recipe = snakemake.wildcards, snakemake.params.recipe
+    wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
+    initialisation = recipe.pop("initialisation")
     role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
 
     spec = snakemake.params.network
     size = spec["input_size"]
     train_images = load_images(snakemake.input.data, "train", size).to(device)
     validation_images = load_images(snakemake.input.data, "validation", size).to(device)
-    network = initialised(generator(*role, "initial weights"), train_images.num_classes, **spec)
+    network = initialised(
+        generator(*role, "initial weights"),
+        train_images.num_classes,
+        initialisation=initialisation,
+        **spec,
+    )
     initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
@@ -42,6 +48,8 @@ with job.running(snakemake) as running:
             **recipe,
         )
     running.log.info("best epoch: %d", trained.best_epoch)
+    kept_accuracy = trained.curve[trained.best_epoch - 1].validation_accuracy
+    chance.warn(running.log, "validation", kept_accuracy, validation_images.labels.tolist())
 
     who = {"seed": wildcards.seed, "parent": wildcards.parent}
     rows = [who | epoch.as_row() for epoch in trained.curve]

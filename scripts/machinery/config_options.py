@@ -180,7 +180,9 @@ class Experiment(Options):
     ] = Field(default=2, description="Parents per seed, all fused into one child.")
     seeds: Seeds = Field(default=5, description="How many seeds (5 means 1 to 5), or which.")
     training: Annotated[str, expecting("the name of an entry under 'training'")] = Field(
-        default="paper", description="The training recipe."
+        default="paper",
+        description="The training recipe. paper is the study's, with which networks without batch norm may "
+        "diverge or stay near chance: docs/training.md compares it with the recipe robust.",
     )
     measurements: Annotated[str, expecting("the name of an entry under 'measurements'")] = Field(
         default="full", description="The measurement recipe."

@@ -111,7 +111,10 @@ class Experiment:
 
     def finetune_recipe(self, fusion: str) -> dict[str, Any] | None:
         """How a child is trained on, for what its fusion leaves open: as its parents were. None without."""
-        return plain(self.settings["training"]) if "finetune" in self.definition(fusion) else None
+        if "finetune" not in self.definition(fusion):
+            return None
+        recipe = {key: value for key, value in self.settings["training"].items() if key != "initialisation"}
+        return plain(recipe)
 
     # files
 

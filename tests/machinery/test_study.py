@@ -185,6 +185,7 @@ def test_a_fusion_knows_its_parents_recipe_only_where_it_trains_on():
     study = study_of(mine)
     assert study.finetune_recipe(job(fusion="plain")) is None
     assert study.finetune_recipe(job(fusion="trained_on"))["momentum"] == 0.9
+    assert "initialisation" not in study.finetune_recipe(job(fusion="trained_on"))  # its weights are there
     assert study.fusion(job(fusion="trained_on"))["finetune"] == finetune
 
 

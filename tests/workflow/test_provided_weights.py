@@ -51,6 +51,14 @@ def test_a_run_on_provided_weights_leaves_them_alone_and_measures_all_but_init(p
     assert values["geometric_fused", "accuracy"] == values["parent_1", "accuracy"]  # as it was brought
 
 
+def test_provided_parents_at_chance_are_told_once_their_accuracy_is_known(provided):
+    path = provided.folder / "experiments/mine/mine_seed1/parent_2.pth"
+    weights = torch.load(path, weights_only=True)
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in weights.items()}, path)
+    said = provided.run("results/mine/seed1/parent_2/prediction_space.csv")
+    assert "mine, seed 1, parent_2: test accuracy 0.100 on 359 images, where 0.103 is chance" in said
+
+
 def test_initial_weights_that_are_brought_give_the_init_measures(provided):
     target = provided.folder / "experiments/mine/mine_seed1"
     source = provided.folder / "experiments/tiny/tiny_seed1"

@@ -144,6 +144,21 @@ def test_a_run_that_cannot_write_run_json_says_so_and_succeeds(fresh):
     assert "results/run.json could not be written" in fresh.run("data/digits.npz")
 
 
+def test_a_parent_at_chance_is_told_in_its_log_at_the_end_of_the_run_and_in_run_json(fresh):
+    fresh.settings["training"]["tiny"]["learning_rate"] = 1.0e-9
+    said = fresh.run("experiments/tiny/tiny_seed2/parent_1.pth")
+    (line,) = (fresh.folder / "experiments/tiny/tiny_seed2").glob("*_learning_curve.csv")
+    accuracy = float(pd.read_csv(line).validation_accuracy[0])
+    told = rf"validation accuracy {accuracy:.3f} on 143 images, where 0\.105 is chance"
+    found = f"tiny, seed 2, parent_1: {told}"
+    assert re.search(rf"one parent is at chance:\n  {found}\n", said)
+    (recorded,) = json.loads((fresh.folder / "results/run.json").read_text())["parents_at_chance"]
+    assert re.fullmatch(found, recorded)
+    log = (fresh.folder / "logs/train/tiny_seed2_parent_1.log").read_text()
+    assert re.search(f"at chance: {told}", log)
+    assert "try the recipe robust" in log
+
+
 def test_a_run_tells_jobs_done_running_waiting_and_the_time_left(finished_run):
     (log,) = (finished_run.folder / ".snakemake/log").iterdir()
     pattern = r"^(\d+) of (\d+) jobs done, (\d+) running, (\d+) waiting(, about \d.* left)?$"

@@ -15,7 +15,7 @@ from fusionscope.errors import InputError
 from fusionscope.graph.trace import INPUT_SHAPE, input_shape
 from fusionscope.networks.biases import give_biases
 from fusionscope.networks.external import make_architecture, reason
-from fusionscope.networks.initialise import initialise
+from fusionscope.networks.initialise import REDRAWS, initialise
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.registry import resolve
 from fusionscope.weights import load_weights, set_weights
@@ -78,16 +78,20 @@ def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
         )
 
 
-def initialised(generator: torch.Generator, num_classes: int, **spec: Any) -> nn.Module:
+def initialised(
+    generator: torch.Generator, num_classes: int, *, initialisation: str = "network", **spec: Any
+) -> nn.Module:
     """`build(num_classes, **spec)` with fresh weights that depend on the generator's seed alone.
 
-    The study's networks as `initialise` says; other architectures as their makers do, which draw
-    from PyTorch's global stream: it is seeded for them, and afterwards as it was.
+    `initialisation`: "network" for weights as the network's own code draws them, which is `initialise` for
+    the study's, and their maker for others; or an entry of REDRAWS. Makers and REDRAWS draw from PyTorch's
+    global stream: it is seeded for them, and afterwards as it was.
     """
-    if spec.get("architecture") is None:
-        network = build(num_classes, **spec)
-        initialise(network, generator)
-        return network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
-        return build(num_classes, **spec)
+        network = build(num_classes, **spec)
+        if initialisation != "network":
+            REDRAWS[initialisation](network)
+        elif spec.get("architecture") is None:
+            initialise(network, generator)
+    return network

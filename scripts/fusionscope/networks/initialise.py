@@ -1,7 +1,13 @@
-"""Fresh weights for the study's networks, drawn from a generator of their own."""
+"""Fresh weights: those that the study's networks start from, and two ways that suit any network."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
+
+from fusionscope.errors import InputError
+
+RESETS = ("reset_parameters", "_reset_parameters")  # what PyTorch's layers call it
 
 
 @torch.no_grad()
@@ -30,3 +36,49 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for module in network.modules():
         if hasattr(module, "start_as_identity"):
             module.start_as_identity()  # type: ignore[operator]  # a method; stubs say a tensor
+
+
+@torch.no_grad()
+def draw_pytorch_defaults(network: nn.Module) -> None:
+    """Draw the weights of PyTorch's layers anew, in place, each by its own default.
+
+    From PyTorch's global stream. What is no layer of PyTorch's keeps the weights that it has. Raises
+    InputError for a layer whose weight is computed from other tensors.
+    """
+    # inner layers first: attention wishes another bias for the linear layer inside it than that itself
+    for name, module in reversed(list(network.named_modules())):
+        for reset in (getattr(module, reset, None) for reset in RESETS):
+            if reset is not None and reset.__module__.startswith("torch.nn.modules."):
+                check_can_be_drawn(name, module)
+                reset()
+
+
+@torch.no_grad()
+def draw_he(network: nn.Module) -> None:
+    """Draw the weights of convolutions and linear layers anew, in place; their biases are zero.
+
+    Normal with variance 2 / fan_in (He et al. 2015, arXiv 1502.01852, equation 10): signals keep their
+    scale on the way forward through ReLU layers. From PyTorch's global stream. Other layers, and
+    convolutions that are transposed, keep the weights that they have; residual branches are not scaled
+    down, as `initialise` does. Raises InputError for a layer whose weight is computed from other tensors.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            check_can_be_drawn(name, module)
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                module.bias.zero_()
+
+
+def check_can_be_drawn(name: str, module: nn.Module) -> None:
+    """Raise InputError for a layer with, say, weight normalisation: what is drawn would not last."""
+    weight = getattr(module, "weight", None)
+    if weight is not None and not isinstance(weight, nn.Parameter):
+        raise InputError(
+            f"initialisation: {name}.weight is computed from other tensors and cannot be drawn; "
+            "use 'initialisation: network'"
+        )
+
+
+# What is drawn where a recipe does not leave the weights as the network's own code draws them.
+REDRAWS: dict[str, Callable[[nn.Module], None]] = {"pytorch": draw_pytorch_defaults, "he": draw_he}

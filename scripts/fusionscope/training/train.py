@@ -237,5 +237,5 @@ def check_finite(losses: Tensor, first_step: int, learning_rate: float) -> None:
 def diverged(step: int, learning_rate: float) -> InputError:
     return InputError(
         f"training diverged at step {step}: the loss is not finite; "
-        f"try a learning_rate below {learning_rate:g}, or a model_type with batch norm"
+        f"try a learning_rate below {learning_rate:g}, a clip_norm of 1, or a model_type with batch norm"
     )

@@ -10,22 +10,26 @@ from torch import nn
 
 from fusionscope.errors import InputError
 from fusionscope.images import AUGMENTATIONS
+from fusionscope.networks.initialise import REDRAWS
 from fusionscope.options import check
 from fusionscope.training.recipes import Constant, OneCycle, Steps, TrainingRecipe
 from fusionscope.training.train import SCHEDULES, train
 
 
-def test_a_recipe_names_the_schedules_and_augmentations_that_there_are():
+def test_a_recipe_names_the_schedules_augmentations_and_initialisations_that_there_are():
     kinds = {get_args(get_type_hints(model)["kind"])[0] for model in (Steps, OneCycle, Constant)}
     assert kinds == set(SCHEDULES)
-    assert set(get_args(get_type_hints(TrainingRecipe)["augmentation"])) == set(AUGMENTATIONS)
+    hints = get_type_hints(TrainingRecipe)
+    assert set(get_args(hints["augmentation"])) == set(AUGMENTATIONS)
+    assert set(get_args(hints["initialisation"])) == {"network", *REDRAWS}
 
 
 def test_a_recipe_is_the_arguments_of_training():
     recipe = TrainingRecipe().model_dump()
-    assert recipe.keys() <= inspect.signature(train).parameters.keys()
+    of_the_network = {"initialisation"}  # before it is trained
+    assert recipe.keys() - of_the_network <= inspect.signature(train).parameters.keys()
     images = cases.labelled([0, 1])
-    options = check(TrainingRecipe, {"epochs": 1}).model_dump()
+    options = check(TrainingRecipe, {"epochs": 1}).model_dump(exclude=of_the_network)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     trained = train(network, images, images, order=torch.Generator(), **options)
     assert [epoch.learning_rate for epoch in trained.curve] == [0.05]
@@ -40,6 +44,7 @@ def test_a_recipe_is_the_arguments_of_training():
         ({"schedule": "constant"}, r"^schedule: 'constant' is not right; expected keys with values"),
         ({"schedule": {"kind": "steps", "at": [0], "factor": 1}}, r"^schedule\.at\.0: 0 is not right"),
         ({"augmentation": "flip"}, r"^augmentation: 'flip' is not known; "),
+        ({"initialisation": "He"}, r"^initialisation: 'He' is not known; "),
         ({"momentum": 1.0}, r"^momentum: 1.0 is not right; expected a number from 0 to below 1"),
     ],
 )
