@@ -196,8 +196,7 @@ def test_weights_of_another_shape_are_named_and_kept(fresh):
     assert not list(fresh.folder.glob("experiments/mine/mine_seed1/naive_fused*"))
 
 
-# What follows is marked slow where a test of the library looks at the same sentence: there the whole way to it
-# is looked at.
+# What follows is slow where a test of the library looks at the same sentence; here it is the whole way to it.
 
 
 @pytest.mark.slow
