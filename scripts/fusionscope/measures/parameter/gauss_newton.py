@@ -6,6 +6,8 @@ piecewise linear (ReLU, max pooling, batch norm in eval mode), logits are piecew
 weight: that part has a zero diagonal, and the trace is Gauss and Newton's.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
@@ -18,9 +20,30 @@ from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
 
-FEWEST_DRAWS = 2  # where an error is asked for instead of a number of draws
+EXACT_CLASSES = 20  # up to so many the sum over all classes is taken: draws would cost about as much
+FEWEST_DRAWS = 512  # of all images together: the error of fewer is itself too uncertain
+HEAVY_PAIRS = 4  # times the draws at a time: at most so many pairs are taken for their mass
+DRAWS_PER_IMAGE = 2  # at a time, where an error is asked for instead of a number of draws
 IMAGES_AT_ONCE = 16  # more are slower on CPUs
 NUMBERS_AT_ONCE = 2**25  # of the gradients of single images: 128 MiB
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """k pairs of an image and a class, in the order of the images.
+
+    S of an image is the sum over its classes of m u u^T, u the unit vector along e_c - p.
+    """
+
+    image: Tensor  # (k,)
+    label: Tensor  # (k,), the class
+    mass: Tensor  # (k,) m = p_c norm(e_c - p)^2, known without a gradient
+
+    def __len__(self) -> int:
+        return len(self.mass)
+
+    def take(self, index: Tensor) -> "Pairs":
+        return Pairs(self.image[index], self.label[index], self.mass[index])
 
 
 def is_piecewise_linear(network: nn.Module) -> bool:
@@ -64,37 +87,94 @@ def gauss_newton_trace(
     draws: int | None = None,
     target_error: float | None = None,
 ) -> Measurement:
-    """tr J^T S J of the mean loss on `images`: the mean over images of E norm(J_i^T (e_c - p_i))^2, c ~ p_i.
+    """tr J^T S J of the mean loss on `images`: the mean over images of sum_c p_c norm(J_i^T (e_c - p_i))^2.
 
-    That is the Fisher information's trace (Kunstner et al. 2019, arXiv 1905.12558, equation 5). Classes are
-    drawn in proportion to p_c norm(e_c - p)^2, so that images of which two classes share all probability
-    have no variance; `draws` for each image, or as many as bring the standard error to `target_error` of
-    the trace. With as many draws as classes the sum over classes is taken instead: exact, and no standard
-    error.
+    That is the trace of the Fisher information (Kunstner et al. 2019, arXiv 1905.12558, equation 5). Up to
+    EXACT_CLASSES classes the sum is taken as it stands: exact, and no standard error. Of more classes only
+    the pairs of an image and a class that have most mass are all taken. Others are drawn: `draws` times the
+    number of images, or as many as bring the standard error to `target_error` of the trace. The error is
+    that of the draws on these images: what other images would give is not in it.
     """
-    p = predict(network, images, batch_size).softmax(1).double()
-    classes = p.shape[1]
-    residuals = torch.eye(classes, dtype=p.dtype, device=p.device) - p.unsqueeze(1)  # (n, c, :) is e_c - p
-    masses = p * residuals.square().sum(2)  # (n, classes)
-    found = torch.empty(len(p), 0, dtype=p.dtype, device=p.device)
-    while found.shape[1] < (draws or classes):
-        if (draws or found.shape[1] + FEWEST_DRAWS) >= classes:
-            squares = squared_vjp_norms(network, images, residuals * p.sqrt().unsqueeze(2))
-            return Measurement(squares.sum(1).mean().item())
-        stream = generator(seed, "trace classes", found.shape[1])
-        # an image that is sure has no masses left: whichever class is drawn counts nothing
-        chosen = torch.multinomial(
-            (masses + 1e-300).cpu(), draws or FEWEST_DRAWS, replacement=True, generator=stream
-        )
-        picked = residuals.gather(1, chosen.to(p.device).unsqueeze(2).expand(-1, -1, classes))
-        directions = picked / picked.norm(dim=2, keepdim=True).clamp_min(1e-150)
-        directions *= masses.sum(1).sqrt().view(-1, 1, 1)
-        found = torch.cat([found, squared_vjp_norms(network, images, directions)], 1)
-        value = found.mean().item()
-        std_error = (found.var(1).sum() / found.shape[1]).sqrt().item() / len(found)
+    p = predict(network, images, batch_size).double().softmax(1)
+    at_once = max(len(images) * (draws or DRAWS_PER_IMAGE), FEWEST_DRAWS) // 2 * 2
+    affordable = p.numel() // 2  # pairs that cost as much as all, of which an image's share a forward pass
+    if p.shape[1] <= EXACT_CLASSES or 2 * at_once >= affordable:
+        return Measurement(sums_over_classes(network, images, p).mean().item())
+    most = min(HEAVY_PAIRS * at_once, affordable - at_once)
+    certain, rest = split_by_mass(pairs_with_mass(p), at_once, most)
+    known = (certain.mass @ squared_slopes(network, images, p, certain)).item() if len(certain) else 0.0
+    if not len(rest):
+        return Measurement(known / len(images))
+    mass, slopes = rest.mass.sum().item(), p.new_empty(0, 2)
+    while len(certain) + slopes.numel() < affordable:
+        chosen = draw_pairs(rest, at_once, generator(seed, "trace pairs", slopes.numel()))
+        found = squared_slopes(network, images, p, rest.take(chosen))
+        slopes = torch.cat([slopes, found.view(-1, 2)])
+        value = (known + mass * slopes.mean().item()) / len(images)
+        std_error = mass * stratified_error(slopes) / len(images)
         if target_error is None or std_error <= target_error * value:
             return Measurement(value, std_error)
-    raise AssertionError("as many draws as classes are exact")
+    return Measurement(sums_over_classes(network, images, p).mean().item())
+
+
+def pairs_with_mass(p: Tensor) -> Pairs:
+    """The pairs of an image and a class with probabilities `p` (n, classes) that have a mass."""
+    others = (p.square().sum(1, keepdim=True) - p.square()).clamp_min(0)  # rounding may go below zero
+    masses = (p * ((1 - p).square() + others)).flatten()
+    index = masses.nonzero().squeeze(1)
+    classes = p.shape[1]
+    return Pairs(index // classes, index % classes, masses[index])
+
+
+def split_by_mass(pairs: Pairs, draws: int, most: int) -> tuple[Pairs, Pairs]:
+    """The heaviest pairs, `most` of them at the most, and the rest, in which none dominates.
+
+    A pair is heavy if its share of itself and all lighter ones is above 1 / draws, so that as many draws in
+    proportion to mass would meet it more than once.
+    """
+    masses, order = pairs.mass.sort(descending=True)
+    from_here = masses.flip(0).cumsum(0).flip(0)
+    heavy = int((draws * masses > from_here)[:most].long().cumprod(0).sum())
+    return pairs.take(order[:heavy].sort().values), pairs.take(order[heavy:].sort().values)
+
+
+def draw_pairs(pairs: Pairs, count: int, stream: torch.Generator) -> Tensor:
+    """`count` indices of `pairs`, drawn in proportion to mass: two from each of count / 2 strata.
+
+    Strata are of equal mass and in the order of the images, so that each image gets its share of the draws.
+    """
+    edges = pairs.mass.cumsum(0).cpu()
+    strata = torch.arange(count // 2).repeat_interleave(2)
+    places = (strata + torch.rand(count, generator=stream, dtype=edges.dtype)) * (2 / count) * edges[-1]
+    chosen = torch.searchsorted(edges, places, right=True).clamp_max(len(pairs) - 1)  # rounding
+    return chosen.to(pairs.mass.device)
+
+
+def stratified_error(found: Tensor) -> float:
+    """The standard error of the mean of `found` (strata, 2): two draws from each stratum, all of one size.
+
+    The mean of two has the variance (a - b)^2 / 4, without bias.
+    """
+    return (found.diff(dim=1) / 2).norm().item() / len(found)
+
+
+def sums_over_classes(network: nn.Module, images: Images, p: Tensor) -> Tensor:
+    """sum_c p_c norm(J_i^T (e_c - p_i))^2 (n,) of each image."""
+    units = torch.eye(p.shape[1], dtype=p.dtype, device=p.device)
+    sums = []
+    for part in torch.arange(len(images), device=p.device).split(IMAGES_AT_ONCE):
+        q = p[part].unsqueeze(2)
+        directions = q.sqrt() * (units - q.mT)  # (images, c, :) is sqrt(p_c) (e_c - p)
+        sums.append(squared_vjp_norms(network, images.take(part), directions).sum(1))
+    return torch.cat(sums)
+
+
+def squared_slopes(network: nn.Module, images: Images, p: Tensor, pairs: Pairs) -> Tensor:
+    """norm(J_i^T u)^2 (k,) of each pair, u the unit vector along e_c - p_i; J_i: logits by weights."""
+    toward = -p[pairs.image]
+    toward[torch.arange(len(pairs)), pairs.label] += 1
+    directions = toward / toward.norm(dim=1, keepdim=True)
+    return squared_vjp_norms(network, images.take(pairs.image), directions.unsqueeze(1)).flatten()
 
 
 def squared_vjp_norms(network: nn.Module, images: Images, directions: Tensor) -> Tensor:

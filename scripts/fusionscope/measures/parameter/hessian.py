@@ -8,7 +8,7 @@ out of the trace.
 import copy
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
@@ -26,8 +26,10 @@ from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_piecewise_linear
 from fusionscope.seeding import generator
 
-DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density")
-DENSITY_POINTS = 400  # of the grid
+DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density", "ritz_weight")
+SMOOTHING = 0.05  # width of the density's bumps, relative to the eigenvalue and to the mean square of all
+OUTLIER_TOLERANCE = 0.01  # relative residual of an eigenvalue that the density counts as one of omega
+GRID_STEP = 0.4  # between points of the density, in widths of the bumps there
 DENSITY_MARGIN = 5.0  # beyond the outermost Ritz values, in widths of a bump
 BREAKDOWN = 1e-6  # relative: what is left of a product is rounding
 FEWEST_DRAWS, MOST_DRAWS = 8, 1000  # of the trace, where an error is asked for instead of a number of draws
@@ -37,8 +39,11 @@ FEWEST_DRAWS, MOST_DRAWS = 8, 1000  # of the trace, where an error is asked for 
 class SpectralDensity:
     """p(lambda) on a grid; integrates to one."""
 
-    eigenvalue: np.ndarray  # (points,)
+    eigenvalue: np.ndarray  # (points,), ascending; closer together where the bumps are narrower
     density: np.ndarray  # (points,)
+    ritz_weight: (
+        np.ndarray
+    )  # (points,) the share of all eigenvalues that a Ritz value here stands for; or zero
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,15 @@ class LanczosRun:
     """What k <= steps matrix-vector products from one random start tell of a symmetric matrix."""
 
     values: np.ndarray  # (k,) Ritz values, ascending
-    weights: np.ndarray  # (k,) their shares of the start, which add to one
+    vectors: np.ndarray  # (k, k), columns: the Ritz vectors by the rows of the basis; the first is the start
     residuals: np.ndarray  # (k,) how far an eigenvalue is from each Ritz value at the most
     basis: Tensor  # (k, omega), orthonormal rows
     diagonal: np.ndarray  # (k,) q^T H q of each row q
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(k,) The Ritz vectors' shares of the start, which add to one."""
+        return self.vectors[0] ** 2
 
 
 # Of one network and its images, with the recipe's options: for a notebook
@@ -137,7 +147,7 @@ def measure_hessian(
             check_second_derivative(hessian)
         except InputError as error:
             logging.getLogger("fusionscope").warning("the Hessian is left out: %s", error)
-            return {}, SpectralDensity(np.empty(0), np.empty(0))
+            return {}, SpectralDensity(np.empty(0), np.empty(0), np.empty(0))
         run = lanczos(hessian, lanczos_steps, seed, 0)
         if is_piecewise_linear(network):
             trace_found = gauss_newton_trace(network, images, batch_size, **draws)
@@ -147,20 +157,20 @@ def measure_hessian(
             "hessian_top_eigenvalue": top_eigenvalue(run, eigenvalue_tolerance),
             "hessian_trace": trace_found,
         }
-        runs = [replace(run, basis=run.basis[:0])]
-        del run  # and with it its basis: the other starts need the room
-        for start in range(1, density_starts):
-            other = lanczos(hessian, lanczos_steps, seed, start)
-            runs.append(replace(other, basis=other.basis[:0]))
-    return measurements, spectral_density(runs, lanczos_steps, DENSITY_POINTS)
+        quadrature = run.values, run.weights
+        if density_starts > 1:
+            outliers = converged(run)
+            del run  # and with it its basis: the other runs need the room
+            quadrature = deflated_quadrature(hessian, *outliers, lanczos_steps, density_starts - 1, seed)
+    return measurements, spectral_density(*quadrature)
 
 
 def density_rows(density: SpectralDensity, *, seed: int, model: str) -> list[dict[str, object]]:
     """One row, with DENSITY_COLUMNS as keys, per point of the grid."""
-    points = zip(density.eigenvalue, density.density, strict=True)
+    points = zip(density.eigenvalue, density.density, density.ritz_weight, strict=True)
     return [
-        {"seed": seed, "model": model, "eigenvalue": eigenvalue, "density": value}
-        for eigenvalue, value in points
+        {"seed": seed, "model": model, "eigenvalue": eigenvalue, "density": value, "ritz_weight": weight}
+        for eigenvalue, value, weight in points
     ]
 
 
@@ -172,41 +182,78 @@ def at_precision(network: nn.Module, images: Images, precision: str) -> tuple[nn
     return copy.deepcopy(network).double(), double
 
 
+class TwiceBackward(HessianLinearOperator):
+    """The Hessian by going back through the graph of the gradient, which is kept where there is one batch."""
+
+    kept: tuple[Tensor, ...] | None = None
+
+    def gradient(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        """Of the loss on one batch, by each parameter."""
+        if self.kept is not None:
+            return self.kept
+        with torch.enable_grad():
+            loss = self._loss_func(self._model_func(x), y)
+            gradient = torch.autograd.grad(loss, self._params, create_graph=True, materialize_grads=True)
+        if len(self._data) == 1:
+            self.kept = gradient
+        return gradient
+
+    def _matmat_batch(self, x: Tensor, y: Tensor, matrix: list[Tensor]) -> list[Tensor]:
+        """H M of one batch; M's columns are the last axes, the others are those of the parameters."""
+        gradient = self.gradient(x, y)
+        outputs = [g for g in gradient if g.requires_grad]
+        columns = []
+        for k in range(matrix[0].shape[-1]):
+            v = [m[..., k] for m, g in zip(matrix, gradient, strict=True) if g.requires_grad]
+            columns.append(
+                torch.autograd.grad(outputs, self._params, v, retain_graph=True, materialize_grads=True)
+            )
+        return [torch.stack(parts, -1) for parts in zip(*columns, strict=True)]
+
+
 def hessian_operator(network: nn.Module, images: Images, batch_size: int) -> HessianLinearOperator:
     """The Hessian (omega x omega) of the mean cross-entropy on `images`, in eval mode."""
     predict(network, images, batch_size)  # raises InputError where the outputs are not finite
     batches = list(images.batches(batch_size))
     parameters = [p for p in network.parameters() if p.requires_grad]
-    return HessianLinearOperator(
-        network, nn.CrossEntropyLoss(), parameters, batches, check_deterministic=False
-    )
+    return TwiceBackward(network, nn.CrossEntropyLoss(), parameters, batches, check_deterministic=False)
 
 
 def check_second_derivative(hessian: HessianLinearOperator) -> None:
     """Raise InputError where PyTorch has no second derivative of an operation of the network."""
     try:
         hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
-    except NotImplementedError as error:  # its first line names the operation
-        raise InputError(str(error).partition("\n")[0]) from error
+    except RuntimeError as error:
+        if "not implemented" not in str(error):
+            raise
+        raise InputError(str(error).partition("\n")[0]) from error  # its first line names the operation
 
 
-def lanczos(hessian: HessianLinearOperator, steps: int, seed: int, *role: str | int) -> LanczosRun:
+def lanczos(
+    hessian: HessianLinearOperator, steps: int, seed: int, *role: str | int, outside_of: Tensor | None = None
+) -> LanczosRun:
     """A Lanczos run with full reorthogonalisation, so that no Ritz value comes twice.
 
     From random signs; ends early where the Krylov space is exhausted (curvlinops' own run does neither).
-    Residuals are beta_k |s_k| (Parlett 1998, The Symmetric Eigenvalue Problem, theorem 13.2.1).
+    Residuals are beta_k |s_k| (Parlett 1998, The Symmetric Eigenvalue Problem, theorem 13.2.1). With
+    `outside_of` (c, omega), orthonormal eigenvectors, the run is on what is orthogonal to them.
     """
     size = hessian.shape[1]
-    steps = min(steps, size)
-    basis = torch.empty(steps, size, dtype=hessian.dtype, device=hessian.device)
-    basis[0] = random_signs(hessian, seed, "lanczos run", *role) / math.sqrt(size)
+    start = random_signs(hessian, seed, "lanczos run", *role)
+    apart = start.new_empty(0, size) if outside_of is None else outside_of
+    steps = min(steps, size - len(apart))
+    known = torch.empty(len(apart) + steps, size, dtype=hessian.dtype, device=hessian.device)
+    known[: len(apart)] = apart
+    basis = known[len(apart) :]
+    start = outside(apart, start)
+    basis[0] = start / start.norm()
     diagonal, off_diagonal = [], []
     for step in range(steps):
         product = hessian @ basis[step]
         diagonal.append(torch.dot(basis[step], product).item())
-        scale, known = product.norm(), basis[: step + 1]
+        scale = product.norm()
         for _ in range(2):  # twice is enough (Kahan & Parlett)
-            product -= known.T @ (known @ product)
+            product = outside(known[: len(apart) + step + 1], product)
         residual = product.norm()
         exhausted = bool(residual <= BREAKDOWN * scale)
         off_diagonal.append(0.0 if exhausted else residual.item())
@@ -217,7 +264,7 @@ def lanczos(hessian: HessianLinearOperator, steps: int, seed: int, *role: str | 
     k = len(diagonal)
     values, vectors = eigh_tridiagonal(diagonal, off_diagonal[: k - 1])
     residuals = off_diagonal[k - 1] * np.abs(vectors[-1])
-    return LanczosRun(values, vectors[0] ** 2, residuals, basis[:k], np.array(diagonal))
+    return LanczosRun(values, vectors, residuals, basis[:k], np.array(diagonal))
 
 
 def random_signs(hessian: HessianLinearOperator, *role: str | int) -> Tensor:
@@ -246,42 +293,96 @@ def trace(
 ) -> Measurement:
     """Hutch++'s estimator: exact on the span of the run's basis Q, Hutchinson's on what is orthogonal to it.
 
-    tr H = tr Q H Q^T + E[v^T P H P v], P = I - Q^T Q, over Rademacher vectors v (Meyer et al. 2021, arXiv
-    2010.09649; with a Krylov space as Q: Chen & Hallman 2023, arXiv 2205.01736). Unbiased, since v is
-    independent of Q; the largest eigenvalues, which make much of Hutchinson's variance, are in Q. The
-    standard error is that of the mean over `draws`, or over as many as bring it to `target_error` of the
-    trace.
+    tr H = tr Q H Q^T + E[s^T A s], A = P H P, P = I - Q^T Q, over Rademacher vectors s (Meyer et al. 2021,
+    arXiv 2010.09649; with a Krylov space as Q: Chen & Hallman 2023, arXiv 2205.01736). Unbiased, since s is
+    independent of Q; the largest eigenvalues, which make much of Hutchinson's variance, are in Q.
+
+    The standard error is that of the mean over `draws`, or over as many as bring it to `target_error` of the
+    trace. s^T A s is the sum of the entries of d = s * (A s); two of them have the covariance a_ij^2, and
+    one has the variance sum_{j != i} a_ij^2, so the variance of the sum is twice the sum of the variances.
+    Those are estimated from the omega entries of each draw: a few draws know them well.
     """
     known = float(run.diagonal.sum())
-    products: list[float] = []
-    while len(products) < (draws or MOST_DRAWS):
-        v = random_signs(hessian, seed, "hutchinson draw", len(products))
-        v -= run.basis.T @ (run.basis @ v)
-        products.append(torch.dot(v, hessian @ v).item())
-        value, std_error = float(known + np.mean(products)), mean_error(products)
-        enough = len(products) >= FEWEST_DRAWS
+    total, squares, done = torch.zeros_like(run.basis[0]), 0.0, 0
+    while done < (draws or MOST_DRAWS):
+        signs = random_signs(hessian, seed, "hutchinson draw", done)
+        product = hessian @ outside(run.basis, signs)
+        products = signs * outside(run.basis, product)
+        total += products
+        squares += products.double().square().sum().item()
+        done += 1
+        value = known + total.double().sum().item() / done
+        std_error = hutchinson_error(total, squares, done)
+        enough = done >= FEWEST_DRAWS
         if target_error and enough and std_error is not None and std_error <= target_error * abs(value):
             break
     return Measurement(value, std_error)
 
 
-def mean_error(samples: Sequence[float]) -> float | None:
-    """The standard error of the mean; of a single sample there is none."""
-    return float(np.std(samples, ddof=1) / math.sqrt(len(samples))) if len(samples) > 1 else None
+def outside(basis: Tensor, v: Tensor) -> Tensor:
+    """The part of `v` that is orthogonal to the orthonormal rows of `basis`."""
+    return v - basis.T @ (basis @ v)
 
 
-def spectral_density(runs: Sequence[LanczosRun], lanczos_steps: int, points: int) -> SpectralDensity:
-    """Density of the eigenvalues by stochastic Lanczos quadrature, the mean over runs of so many steps.
+def hutchinson_error(total: Tensor, squares: float, draws: int) -> float | None:
+    """The standard error of the trace from the sum (omega,) and the summed squares of its draws' entries.
 
-    Each run's Ritz values, weighted by the squared first components of their vectors, under Gaussian
-    bumps (Papyan 2020, JMLR 21/20-933, algorithm 2; Ghorbani et al. 2019, arXiv 1901.10159).
+    Of a single draw there is none.
     """
-    nodes = np.concatenate([run.values for run in runs])
-    weights = np.concatenate([run.weights for run in runs]) / len(runs)
-    span = np.ptp(nodes) or max(abs(nodes[0]), 1.0)  # all in one place where the Hessian is flat
-    width = span / (2 * lanczos_steps)  # half the runs' resolution
-    margin = DENSITY_MARGIN * width
-    grid = np.linspace(nodes.min() - margin, nodes.max() + margin, points)
-    bumps = np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2)
+    if draws == 1:
+        return None
+    variances = (squares - total.double().square().sum().item() / draws) / (draws - 1)
+    return math.sqrt(2 * max(variances, 0.0) / draws)
+
+
+def converged(run: LanczosRun) -> tuple[np.ndarray, Tensor]:
+    """The eigenvalues (c,) that a run has found to within OUTLIER_TOLERANCE, and their vectors (c, omega)."""
+    found = run.residuals <= OUTLIER_TOLERANCE * np.abs(run.values)
+    mixture = torch.from_numpy(run.vectors[:, found].T.copy()).to(run.basis)
+    return run.values[found], mixture @ run.basis
+
+
+def deflated_quadrature(
+    hessian: HessianLinearOperator,
+    eigenvalues: np.ndarray,
+    eigenvectors: Tensor,
+    lanczos_steps: int,
+    starts: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights for the mean of a function over all omega eigenvalues.
+
+    Each of the `eigenvalues` (c,) whose `eigenvectors` (c, omega) are known counts as one of omega. Lanczos
+    runs on what is orthogonal to them, from so many `starts`, give the rest. A run's own weight of an outlier
+    is 1/omega on average, and anything from nothing to some times that in a single run: hence the two parts,
+    which are those of Hutch++ (see `trace`).
+    """
+    size = hessian.shape[1]
+    nodes, weights = [eigenvalues], [np.full(len(eigenvalues), 1 / size)]
+    for start in range(1, starts + 1 if len(eigenvalues) < size else 1):
+        run = lanczos(hessian, lanczos_steps, seed, start, outside_of=eigenvectors)
+        nodes.append(run.values)
+        weights.append(run.weights * (1 - len(eigenvalues) / size) / starts)
+    return np.concatenate(nodes), np.concatenate(weights)
+
+
+def spectral_density(nodes: np.ndarray, weights: np.ndarray) -> SpectralDensity:
+    """Density of the eigenvalues from a quadrature's `nodes` (k,) and `weights` (k,), which add to one.
+
+    Stochastic Lanczos quadrature: Ritz values, weighted by the squared first components of their vectors,
+    under Gaussian bumps (Papyan 2020, JMLR 21/20-933, algorithm 2; Ghorbani et al. 2019, arXiv 1901.10159).
+    The bump at lambda is SMOOTHING sqrt(lambda^2 + r^2) wide, r the root mean square of the eigenvalues. That
+    leaves their mean as it is and multiplies their mean square by 1 + 2 SMOOTHING^2. The grid is as fine
+    everywhere as the bumps are there, and has all nodes on it.
+    """
+    r = math.sqrt(weights @ nodes**2) or 1.0  # all in one place where the Hessian is flat
+    widths = SMOOTHING * np.hypot(nodes, r)
+    margin = DENSITY_MARGIN * widths
+    ends = np.arcsinh(np.array([(nodes - margin).min(), (nodes + margin).max()]) / r)
+    points = math.ceil(np.ptp(ends) / (GRID_STEP * SMOOTHING)) + 1
+    grid = np.union1d(r * np.sinh(np.linspace(*ends, points)), nodes)
+    bumps = np.exp(-(((grid[:, None] - nodes) / widths) ** 2) / 2)
     bumps /= np.trapezoid(bumps, grid, axis=0)  # on the grid, so that the density adds to one there
-    return SpectralDensity(grid, bumps @ weights)
+    ritz_weight = np.zeros_like(grid)
+    np.add.at(ritz_weight, np.searchsorted(grid, nodes), weights)
+    return SpectralDensity(grid, bumps @ weights, ritz_weight)

@@ -8,16 +8,20 @@ import pytest
 import torch
 from measure_cases import WIDTH, random_images, randomise
 from torch import Tensor, nn
+from torch.func import vjp
 from torch.nn import functional as F
 
 from fusionscope.errors import InputError
 from fusionscope.measurement import Measurement
 from fusionscope.measures.input.lipschitz import (
+    ascend,
     lipschitz,
     lipschitz_constant,
     local_lipschitz,
     measure_input_space,
     power_iterated_norms,
+    random_directions,
+    unit,
 )
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, lipschitz_upper_bound
 from fusionscope.networks.build import build, initialised
@@ -147,17 +151,69 @@ def test_constant_of_a_ridge_function_is_its_slope():
 def test_the_constant_by_itself_has_the_recipe_s_options():
     network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
     expected = lipschitz_constant(network, seed=1, starts=10, power_iterations=2)
-    assert lipschitz(network, seed=1, power_iterations=2) == Measurement(expected)
+    assert lipschitz(network, seed=1, starts=10, power_iterations=2) == Measurement(expected)
     with pytest.raises(InputError, match="unknown key 'steps'"):
         lipschitz(network, steps=3)
 
 
-def test_constant_is_the_best_of_its_starts():
-    # more starts are the same first starts and some others, so the maximum cannot fall
+def plane_network(seed: int, bias: bool) -> nn.Module:
+    """A ReLU network of two numbers, whose sphere is a circle."""
+    layers = [nn.Linear(2, 12, bias=bias), nn.ReLU(), nn.Linear(12, 8, bias=bias), nn.ReLU(), nn.Linear(8, 3)]
+    network = randomise(nn.Sequential(nn.Flatten(), *layers), seed)
+    network.input_shape = (1, 1, 2)
+    return network
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_constant_is_the_maximum_on_a_fine_circle(seed, bias):
+    network = plane_network(seed, bias)
+    angle = torch.linspace(0, 2 * math.pi, 1_000_001, dtype=torch.float64)
+    circle = torch.stack([angle.cos(), angle.sin()], 1).view(-1, 1, 1, 2)
+    with torch.no_grad():
+        values = (network(circle) - network(torch.zeros_like(circle[:1]))).norm(dim=1)
+    found = lipschitz_constant(network, seed=0, starts=16, power_iterations=40)
+    assert found <= values.max().item() * (1 + 1e-9)
+    assert found == pytest.approx(values.max().item(), rel=0.001)
+
+
+def test_a_shrinking_step_climbs_where_the_power_method_leaps():
     network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
-    found = [lipschitz_constant(network, seed=0, starts=s, power_iterations=3) for s in (1, 2, 6)]
-    assert found == sorted(found)
-    assert found[0] < found[-1]
+    v = random_directions((4, *INPUT), next(network.parameters()), 0, "test")
+    leaping = v
+    largest = torch.zeros(4, dtype=torch.float64)
+    for _ in range(81):
+        logits, pullback = vjp(network, leaping)
+        largest = torch.maximum(largest, logits.norm(dim=1).detach())
+        leaping = unit(pullback(logits)[0].detach(), otherwise=leaping)
+    assert (ascend(network, v, 80) > 1.02 * largest).all()
+
+
+def test_the_value_is_met_at_a_unit_vector_of_the_ascent():
+    network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
+    v = random_directions((3, *INPUT), next(network.parameters()), 0, "test")
+    with torch.no_grad():
+        at_the_start = network(v).norm(dim=1)
+    assert (ascend(network, v, 10) >= at_the_start).all()
+    apart = torch.cat([ascend(network, one[None], 10) for one in v])
+    torch.testing.assert_close(ascend(network, v, 10), apart, rtol=1e-9, atol=0)
+
+
+def test_more_iterations_and_starts_do_not_lower_the_constant_by_much():
+    network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
+    found = [lipschitz_constant(network, seed=0, starts=s, power_iterations=20 * s) for s in (1, 2, 4)]
+    assert found[0] < found[1] < found[2] < 1.3 * found[0]
+
+
+def test_images_are_among_the_starts():
+    network = randomise(build(10, model_type="VGG11_NOBIAS_NOBN", width=WIDTH), seed=3)
+    images = random_images(5)
+    x = images.normalised()
+    options = {"seed": 1, "starts": 2, "power_iterations": 3}
+    found = lipschitz_constant(network, x, **options)
+    assert found == lipschitz_constant(network, x[:1], **options)  # half of the starts
+    assert found != lipschitz_constant(network, **options)
+    assert lipschitz(network, images, **options) == Measurement(found)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

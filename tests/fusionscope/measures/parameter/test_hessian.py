@@ -17,6 +17,9 @@ from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
 from fusionscope.measures.parameter.hessian import (
     FEWEST_DRAWS,
+    SMOOTHING,
+    converged,
+    deflated_quadrature,
     hessian_operator,
     hessian_top_eigenvalue,
     hessian_trace,
@@ -257,28 +260,98 @@ def test_lanczos_finds_the_ends_of_a_network_s_spectrum(name):
     assert weights.sum() == pytest.approx(1, rel=1e-12)
 
 
-def density_of(hessian, *, seed: int = 0, starts: int, lanczos_steps: int, points: int):
-    runs = [lanczos(hessian, lanczos_steps, seed, k) for k in range(starts)]
-    return spectral_density(runs, lanczos_steps, points)
+def quadrature(hessian, *, starts: int, lanczos_steps: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights from a first run for the outliers, and so many others for the rest."""
+    run = run_of(hessian, lanczos_steps, seed)
+    return deflated_quadrature(hessian, *converged(run), lanczos_steps, starts, seed)
 
 
-def first_moment(found) -> float:
-    return np.trapezoid(found.eigenvalue * found.density, found.eigenvalue)
+def moment(found, degree: int) -> float:
+    return np.trapezoid(found.eigenvalue**degree * found.density, found.eigenvalue)
 
 
-def test_density_integrates_to_one_and_its_mean_is_the_mean_eigenvalue():
-    size, starts = 60, 200
-    matrix = symmetric(size)
-    options = {"seed": 0, "starts": starts, "lanczos_steps": 30, "points": 2000}
-    found = density_of(TensorLinearOperator(matrix), **options)
-    assert np.trapezoid(found.density, found.eigenvalue) == pytest.approx(1, rel=1e-9)
+SPECTRA = {
+    "random": torch.linalg.eigvalsh(symmetric(60)),
+    "outliers on both sides": torch.cat([torch.linspace(-0.1, 0.1, 197), torch.tensor([-3.4, 50.0, 300.0])]),
+    "one outlier": torch.cat([torch.zeros(99), torch.tensor([1.0])]),
+    "far from zero": torch.linspace(99, 101, 50),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_smoothing_keeps_the_moments_of_the_quadrature(name):
+    nodes, weights = quadrature(
+        TensorLinearOperator(symmetric(len(SPECTRA[name]), SPECTRA[name])), starts=1, lanczos_steps=20
+    )
+    found = spectral_density(nodes, weights)
+    size = math.sqrt(weights @ nodes**2)
+    assert moment(found, 0) == pytest.approx(1, rel=1e-9)
     assert (found.density >= 0).all()
-    eigenvalues = torch.linalg.eigvalsh(matrix).numpy()
+    assert moment(found, 1) == pytest.approx(weights @ nodes, abs=0.005 * size)
+    assert moment(found, 2) == pytest.approx((1 + 2 * SMOOTHING**2) * size**2, rel=0.005)
+    # and no further beyond the spectrum than five of the bumps that the docstring tells
+    for end, outermost in ((0, nodes.min()), (-1, nodes.max())):
+        width = SMOOTHING * math.hypot(outermost, size)
+        assert abs(found.eigenvalue[end] - outermost) <= 5.01 * width
+
+
+def test_the_quadrature_is_in_the_density():
+    nodes, weights = quadrature(TensorLinearOperator(symmetric(60)), starts=2, lanczos_steps=10)
+    found = spectral_density(nodes, weights)
+    there = found.ritz_weight > 0
+    order = np.argsort(nodes)
+    np.testing.assert_array_equal(found.eigenvalue[there], nodes[order])
+    np.testing.assert_array_equal(found.ritz_weight[there], weights[order])
+
+
+def test_the_grid_resolves_every_bump():
+    found = spectral_density(np.array([-3.4, 1e-6, 300.0]), np.array([0.01, 0.98, 0.01]))
+    width = SMOOTHING * np.hypot(found.eigenvalue, math.sqrt(0.01 * (3.4**2 + 300**2)))
+    assert (np.diff(found.eigenvalue) <= 0.6 * width[1:]).all()
+
+
+@pytest.mark.parametrize("name", ["outliers on both sides", "one outlier"])
+def test_outliers_have_the_weight_of_one_eigenvalue_each(name):
+    """A single run gives them a random share, so that even many runs are off in the second moment."""
+    eigenvalues = SPECTRA[name].double().numpy()
+    hessian = TensorLinearOperator(symmetric(len(eigenvalues), SPECTRA[name]))
+    truth = np.mean(eigenvalues**2)
+    for seed in range(5):
+        nodes, weights = quadrature(hessian, starts=1, lanczos_steps=20, seed=seed)
+        assert weights.sum() == pytest.approx(1, rel=1e-9)
+        assert weights @ nodes**2 == pytest.approx(truth, rel=0.001)
+    plain = [lanczos(hessian, 20, seed, "plain") for seed in range(5)]
+    assert max(abs(run.weights @ run.values**2 / truth - 1) for run in plain) > 0.3
+
+
+def test_an_outlier_that_comes_several_times_is_counted_as_often():
+    eigenvalues = torch.cat([torch.full((9,), 7.0), torch.linspace(-0.1, 0.1, 91)])
+    hessian = TensorLinearOperator(symmetric(100, eigenvalues))
+    nodes, weights = quadrature(hessian, starts=400, lanczos_steps=8)
+    error = math.sqrt(2 * 8 / 400) / 100  # of the eight that the first run does not find
+    assert weights[nodes > 6].sum() == pytest.approx(0.09, abs=4 * error)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_density_of_a_network_has_the_moments_of_its_hessian(name):
+    network, images = case(name)
+    eigenvalues = torch.linalg.eigvalsh(dense_hessian(network, images)).numpy()
+    hessian = hessian_operator(network, images, batch_size=10)
+    found = spectral_density(*quadrature(hessian, starts=16, lanczos_steps=30))
+    size = math.sqrt(np.mean(eigenvalues**2))
+    assert moment(found, 1) == pytest.approx(eigenvalues.mean(), abs=0.1 * size)
+    assert moment(found, 2) == pytest.approx(size**2, rel=0.1)
+    assert found.eigenvalue[0] < eigenvalues[0]
+    assert eigenvalues[-1] < found.eigenvalue[-1]
+
+
+def test_density_of_many_runs_has_the_mean_and_the_spread_of_the_eigenvalues():
+    eigenvalues, starts = SPECTRA["random"].numpy(), 200
+    found = spectral_density(*quadrature(TensorLinearOperator(symmetric(60)), starts=starts, lanczos_steps=8))
     # v^T H v of a random unit vector v has variance 2 var(eigenvalues) / (size + 2)
-    error = math.sqrt(2 * eigenvalues.var() / (size + 2) / starts)
-    assert first_moment(found) == pytest.approx(eigenvalues.mean(), abs=4 * error)
-    spread = np.trapezoid((found.eigenvalue - first_moment(found)) ** 2 * found.density, found.eigenvalue)
-    assert math.sqrt(spread) == pytest.approx(eigenvalues.std(), rel=0.1)
+    error = math.sqrt(2 * eigenvalues.var() / (len(eigenvalues) + 2) / starts)
+    assert moment(found, 1) == pytest.approx(eigenvalues.mean(), abs=4 * error)
+    assert moment(found, 2) == pytest.approx(np.mean(eigenvalues**2), rel=0.05)
 
 
 def test_density_puts_each_cluster_of_eigenvalues_where_it_is():
@@ -286,24 +359,20 @@ def test_density_puts_each_cluster_of_eigenvalues_where_it_is():
     size, starts = 80, 100
     eigenvalues = torch.cat([torch.full((round(size * share),), value) for value, share in clusters.items()])
     hessian = TensorLinearOperator(symmetric(size, eigenvalues))
-    found = density_of(hessian, seed=0, starts=starts, lanczos_steps=20, points=4000)
+    found = spectral_density(*quadrature(hessian, starts=starts, lanczos_steps=20))
     for value, share in clusters.items():
-        near = np.abs(found.eigenvalue - value) < 2
+        near = np.abs(found.eigenvalue - value) < 2.5
         mass = np.trapezoid(found.density[near], found.eigenvalue[near])
         error = math.sqrt(2 * share * (1 - share) / (size + 2) / starts)  # of a beta distribution
-        assert mass == pytest.approx(share, abs=4 * error)
+        assert mass == pytest.approx(share, abs=4 * error + 0.005)
 
 
-def test_density_of_a_network_covers_its_spectrum():
+def test_a_single_run_has_its_own_weights():
     network, images = case("smooth")
-    eigenvalues = torch.linalg.eigvalsh(dense_hessian(network, images)).numpy()
-    hessian = hessian_operator(network, images, batch_size=10)
-    found = density_of(hessian, seed=0, starts=8, lanczos_steps=30, points=1000)
-    assert found.eigenvalue[0] < eigenvalues[0]
-    assert eigenvalues[-1] < found.eigenvalue[-1]
-    assert np.trapezoid(found.density, found.eigenvalue) == pytest.approx(1, rel=1e-9)
-    error = math.sqrt(2 * eigenvalues.var() / (len(eigenvalues) + 2) / 8)
-    assert first_moment(found) == pytest.approx(eigenvalues.mean(), abs=4 * error)
+    _, density = measure_hessian(network, images, 10, **(RECIPE | {"density_starts": 1}))
+    run = lanczos(hessian_operator(network, images, 10), RECIPE["lanczos_steps"], RECIPE["seed"], 0)
+    np.testing.assert_allclose(density.eigenvalue[density.ritz_weight > 0], run.values)
+    np.testing.assert_allclose(density.ritz_weight[density.ritz_weight > 0], run.weights)
 
 
 def test_a_dead_network_is_flat_in_every_summary():
@@ -317,11 +386,11 @@ def test_a_dead_network_is_flat_in_every_summary():
     hessian = hessian_operator(network, images, batch_size=10)
     assert top(hessian, 5) == Measurement(0.0)
     assert trace(hessian, run_of(hessian, 5), seed=0, draws=3) == Measurement(0.0, 0.0)
-    found = density_of(hessian, seed=0, starts=2, lanczos_steps=5, points=101)
+    found = spectral_density(*quadrature(hessian, starts=2, lanczos_steps=5))
     assert np.isfinite(found.density).all()
     assert found.eigenvalue[0] < 0 < found.eigenvalue[-1]
     assert np.trapezoid(found.density, found.eigenvalue) == pytest.approx(1, rel=1e-9)
-    assert found.density.argmax() == 50  # at zero, the middle
+    assert found.eigenvalue[found.density.argmax()] == 0
 
 
 def test_the_seed_decides_the_numbers():
@@ -349,8 +418,18 @@ def test_more_draws_keep_the_first_ones():
         [0.0, *(k * (value - run.diagonal.sum()) for k, value in zip((1, 2, 3), shorter, strict=True))]
     )
     assert len(set(np.round(single, 9))) == 3  # different draws
-    found = trace(hessian, run, seed=0, draws=3)
-    assert found.std_error == pytest.approx(single.std(ddof=1) / math.sqrt(3))
+
+
+@pytest.mark.parametrize("draws", [2, 8])
+def test_the_error_of_few_draws_is_the_spread_over_seeds(draws):
+    """From few numbers it is known well, since each draw has an entry per parameter."""
+    matrix = dense_hessian(*case("smooth"))
+    truth, hessian = matrix.trace().item(), TensorLinearOperator(matrix)
+    found = [trace(hessian, run_of(hessian, 8, seed), seed=seed, draws=draws) for seed in range(200)]
+    scores = np.array([(number.value - truth) / number.std_error for number in found])
+    assert 0.85 < scores.std() < 1.15
+    assert abs(scores.mean()) < 4 / math.sqrt(200)
+    assert np.mean(np.abs(scores) > 2) <= 0.07
 
 
 def test_double_precision_is_that_of_a_network_in_float64():
