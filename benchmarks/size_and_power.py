@@ -307,10 +307,11 @@ orders where they are at most 50,000. This page is made by
 - *power*: the share of studies in which such a metric, in a family of {family}, has an adjusted p-value
   below 5 %.
 
-What is computed: Kendall's tau over strata, of pairs of seeds whose order is known; p-values from permutations
-of whole seeds; adjusted p-values from the smallest p-value of the family in each permutation (Westfall &
-Young's min P, which is never worse than Bonferroni's: so it can be said how many seeds would do); intervals
-from an inverted test. Why and how is said where it is done, in scripts/fusionscope/statistics/.
+What is computed: Kendall's tau over strata, of pairs of seeds whose order is known; p-values from
+permutations of whole seeds; adjusted p-values from the smallest p-value of the family in each permutation
+(Westfall & Young's min P, which is never worse than Bonferroni's: so it can be said how many seeds would
+do); intervals from an inverted test. How and why is said where it is done, in
+[scripts/fusionscope/statistics/](../scripts/fusionscope/statistics).
 
 The aims: size at 5 % and family-wise error of at most 6 %; coverage of at least 93 % with 10 seeds or more.
 All numbers are in per cent, but for widths.
@@ -321,12 +322,8 @@ def page(found: dict[Cell, np.ndarray], taus: dict[Scenario, tuple[float, ...]],
     """Markdown: what is counted, how it compares with the aims, and a table for each scenario."""
     every = estimates(found)
     words = INTRODUCTION.format(sets=sets, permutations=PERMUTATIONS, family=FAMILY, alike=ALIKE)
-    lines = [
-        words,
-        *perfect_orders(),
-        "",
-        *summary([one for one in every if one.cell.scenario != WITHOUT_PROMISE]),
-    ]
+    promised = [one for one in every if one.cell.scenario != WITHOUT_PROMISE]
+    lines = [words, *perfect_orders(), "", *summary(promised)]
     for scenario in SCENARIOS:
         lines += [
             "",
@@ -340,8 +337,8 @@ def perfect_orders() -> list[str]:
     lines = [
         "## What a perfect order shows",
         "",
-        "Adjusted p-value of a metric in the very order of the outcome, one model, independent normal metrics in "
-        f"the family (mean of {PERFECT_SETS} sets):",
+        "The adjusted p-value of a metric in the very order of the outcome, in families of so many independent "
+        f"metrics of one model (mean of {PERFECT_SETS} sets):",
         "",
         "| seeds | " + " | ".join(f"{size} metrics" for size in PERFECT_FAMILIES) + " |",
         "| --: |" + " --: |" * len(PERFECT_FAMILIES),
@@ -349,7 +346,7 @@ def perfect_orders() -> list[str]:
     for seeds in PERFECT_SEEDS:
         means = [np.mean([perfect_order(size, seeds, number) for number in range(PERFECT_SETS)])
                  for size in PERFECT_FAMILIES]  # fmt: skip
-        lines.append(f"| {seeds} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+        lines.append(f"| {seeds} | " + " | ".join(f"{mean:.4f}" for mean in means) + " |")
     return lines
 
 
