@@ -73,7 +73,9 @@ def test_correlations_say_how_many_points_they_used(finished_run):
     assert set(correlation.model) == {*MODELS, "all_models"}
     assert (correlation.value.notna() | correlation.reason.notna()).all()
     single = correlation[correlation.model == "parent_1"]
-    assert (single[single.coefficient == "kendall"].n == 2).all()
+    used = single[single.coefficient == "kendall"].n
+    assert set(used) <= {0, 2}  # none where two searches ended at the same side of their range
+    assert (used == 2).any()
 
 
 def test_the_csv_agrees_with_the_weights_on_disk(finished_run):

@@ -15,7 +15,7 @@ from fusionscope.statistics.pairs import Pairs
 MOST_LISTED = 50_000  # orders; all those of 8 seeds are 40,320
 DRAWN = 10_000  # orders, where there are more
 STREAM = 0  # of the draws: the same in every run
-BLOCK = 4_000_000  # pairs times orders at a time, tens of megabytes
+BLOCK = 200_000  # pairs times orders at a time, some megabytes
 
 
 def seed_orders(outcome: np.ndarray, *, drawn: int = DRAWN) -> np.ndarray:
@@ -51,24 +51,25 @@ def listed_orders(groups: list[np.ndarray]) -> np.ndarray:
 
 def permuted_scores(pairs: Pairs, orders: np.ndarray) -> np.ndarray:
     """Concordant less discordant pairs (orders, metrics), with the outcome's seeds in each of `orders`."""
-    metric = pairs.metric.T.astype(np.float32)  # sums of signs are exact in it up to 16 million pairs
-    if not len(metric):
+    if not len(pairs.first):
         return np.zeros((len(orders), len(pairs.metric)), dtype=np.float32)
-    blocks = np.array_split(orders, math.ceil(len(orders) * len(metric) / BLOCK))
+    metric = pairs.metric.T.astype(np.float32)  # sums of signs are exact in it up to 16 million pairs
+    outcome, seeds = pairs.outcome.astype(np.float32).ravel(), pairs.outcome.shape[1]
+    start = pairs.stratum * seeds**2  # of the stratum's matrix in `outcome`
+    blocks = np.array_split(orders, math.ceil(len(orders) * len(start) / BLOCK))
     return np.concatenate(
-        [
-            pairs.outcome[pairs.stratum, block[:, pairs.first], block[:, pairs.second]] @ metric
-            for block in blocks
-        ]
+        [outcome[start + seeds * block[:, pairs.first] + block[:, pairs.second]] @ metric for block in blocks]
     )
 
 
 def counts_beyond(scores: np.ndarray) -> np.ndarray:
     """In how many orders a metric's score is at least as far from zero as in each (orders, metrics)."""
-    sizes = np.abs(scores)
-    ordered = np.sort(sizes, axis=0)
-    below = [np.searchsorted(*columns) for columns in zip(ordered.T, sizes.T, strict=True)]
-    return len(scores) - np.array(below).reshape(sizes.T.shape).T
+    sizes = np.abs(scores).astype(int)
+    counts = np.empty_like(sizes)
+    for metric, of_metric in enumerate(sizes.T):
+        as_large = np.bincount(of_metric)[::-1].cumsum()[::-1]
+        counts[:, metric] = as_large[of_metric]
+    return counts
 
 
 def adjusted(counts: np.ndarray, family: np.ndarray, wanted: np.ndarray) -> np.ndarray:

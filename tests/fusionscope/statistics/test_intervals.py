@@ -40,16 +40,39 @@ def test_at_perfect_order_the_other_end_comes_from_the_number_of_seeds(sign, mod
     assert ends[-1] < 0.9
 
 
-@pytest.mark.parametrize("of_jackknife", [0.5, 2])
-def test_the_ends_are_where_the_test_just_rejects(of_jackknife):
-    tau, n, null_variance = 0.4, 8, 0.07
+def interval_with(tau, n, null_variance, of_jackknife):
+    """The ends where the jackknife sees `of_jackknife` times the variance that permutations do."""
     jackknife = of_jackknife * null_variance * (1 - tau**2)
     left_out = tau + np.sqrt(jackknife / (n - 1)) * np.array([[1.0, -1] * (n // 2)])
     ends = tau_intervals(np.array([tau]), left_out, np.array([null_variance]), np.array([n]))
-    variance = null_variance * max(1, of_jackknife)
-    for (end,) in ends:
-        distance = abs(tau - end) / math.sqrt(variance * (1 - end**2))
-        assert 2 * stats.t.sf(distance, 2 * (n - 1)) == pytest.approx(0.05, rel=1e-9)
+    return [float(end[0]) for end in ends]
+
+
+@pytest.mark.parametrize("tau", [-0.8, -0.2, 0.0, 0.4, 0.9])
+@pytest.mark.parametrize("of_jackknife", [0.5, 3])
+def test_the_ends_are_where_the_test_just_rejects(tau, of_jackknife):
+    n, null_variance = 8, 0.07
+    excess = max(of_jackknife - 1, 0) * null_variance
+    ends = interval_with(tau, n, null_variance, of_jackknife)
+    excluded = ends[0] * ends[1] > 0
+    for end in ends:
+        # towards an excluded zero, the jackknife's excess falls in proportion
+        falls = excluded and abs(end) < abs(tau)
+        share = end / tau * (1 - end * tau) if falls else 1 - end**2
+        variance = null_variance * (1 - end**2) + excess * share
+        p_value = 2 * stats.t.sf(abs(tau - end) / math.sqrt(variance), 2 * (n - 1))
+        assert p_value == pytest.approx(0.05, rel=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.6])
+def test_whether_zero_is_inside_is_the_permutations_to_say(tau):
+    n, null_variance = 8, 0.065
+    outside = tau**2 > stats.t.ppf(0.975, 2 * (n - 1)) ** 2 * null_variance
+    assert outside == (tau == 0.6)
+    for of_jackknife in (0.1, 1, 5, 50):
+        low, high = interval_with(tau, n, null_variance, of_jackknife)
+        assert (low > 0) == outside
+        assert low < tau < high
 
 
 @pytest.mark.parametrize("models", [1, 4])

@@ -105,7 +105,7 @@ def test_correlations_come_out_with_a_network_at_chance_among_the_seeds():
         rows += tidy_rows(measured, experiment="e", seed=seed, model="m", space="parameter_space")
     table = correlation_table(pd.DataFrame(rows), "accuracy").set_index(["metric", "coefficient"])
     for metric in ("pac_bayes_sigma", "sharpness_alpha", "flatness_orig", "sharpness_mag_flat"):
-        for coefficient, count in (("kendall", 4), ("spearman", 4), ("pearson", 3)):
+        for coefficient, count in (("kendall", 4), ("spearman", 3), ("pearson", 3)):
             found = table.loc[metric, coefficient]
-            assert found.n == count  # the network at chance has a rank, but no value
+            assert found.n == count  # the network at chance has a known order, but no value
             assert -1 <= found.value <= 1
