@@ -1,5 +1,6 @@
 """By which mean and deviation images are normalised: what may be asked for. Needs pydantic alone."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -28,7 +29,7 @@ class Constants(Options):
 
 
 def word_or_constants(value: object) -> str:
-    return "word" if isinstance(value, str) else "constants"
+    return "constants" if isinstance(value, Mapping | Constants) else "word"
 
 
 Normalisation = Annotated[
