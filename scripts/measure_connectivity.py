@@ -39,8 +39,8 @@ with job.running(snakemake) as running:
     paths = measure.measure_paths(
         family, sample, points=recipe["points"], batch_size=batch_size, repair_images=repair_images
     )
-    similarities = measure.measure_similarities(family, few, batch_size)
     variances = measure.measure_variances(family, few, batch_size)
+    similarities = measure.measure_similarities(family, few, batch_size)
     measurements = highest(paths.values()) | mean_similarity(similarities) | mean_ratio(variances)
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=fusion, space="connectivity_space")
     write_rows(snakemake.output.path, PATH_COLUMNS, measure.path_rows(paths, seed=seed, fusion=fusion))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fusionscope.errors import InputError
+
 Solver = Callable[[Tensor, Tensor, Tensor], Tensor]  # cost (n, m), masses (n,) and (m,) -> coupling (n, m)
 MOST_ITERATIONS = 1000  # of Sinkhorn
 SMALLEST_MASS = 1e-6  # of the mean, so that a dead neuron of B still receives something
@@ -14,8 +16,10 @@ def exact(cost: Tensor, mass_a: Tensor, mass_b: Tensor) -> Tensor:
     """The coupling (n, m) of masses (n,) and (m,) with the smallest total `cost` (n, m).
 
     Equal numbers of equal masses: an assignment (Peyre & Cuturi 2019, proposition 2.1), for which SciPy's
-    solver (Crouse 2016) takes a third of the time of POT's network simplex, which solves all else.
+    solver (Crouse 2016) takes a third of the time of POT's network simplex, which solves all else. Raises
+    InputError for costs that are not finite.
     """
+    check_finite(cost)
     n, m = cost.shape
     if n == m and bool((mass_a == mass_a[0]).all() and (mass_b == mass_b[0]).all()):
         coupling = torch.zeros(n, m, dtype=torch.float64)
@@ -39,8 +43,10 @@ def sinkhorn(cost: Tensor, mass_a: Tensor, mass_b: Tensor, *, reg: float) -> Ten
 
     `reg` is in units of the cost: the smaller, the nearer to `exact`, and the more iterations. In the log
     domain, so that no `reg` underflows. Below a hundredth or so of the cost's spread the last iteration
-    comes first: one side's masses are then a few per cent off, and maps normalise them away.
+    comes first: one side's masses are then a few per cent off, and maps normalise them away. Raises
+    InputError for costs that are not finite.
     """
+    check_finite(cost)
     import ot
 
     masses = mass_a.numpy(), mass_b.numpy()
@@ -54,6 +60,15 @@ def sinkhorn(cost: Tensor, mass_a: Tensor, mass_b: Tensor, *, reg: float) -> Ten
         warn=False,
     )
     return torch.from_numpy(plan)
+
+
+def check_finite(cost: Tensor) -> None:
+    """Raise InputError unless all costs (n, m) are finite."""
+    if not cost.isfinite().all():
+        raise InputError(
+            "fuse: neurons cannot be matched: their weights or activations are so large that costs are not "
+            "finite; train the parents again, with a smaller learning_rate or clip_norm"
+        )
 
 
 def uniform(size: int) -> Tensor:

@@ -164,7 +164,7 @@ class ConnectivityRecipe(Options):
     )
     points: Several = Field(default=25, description="networks on the line, both ends included")
     similarity_images: Several = Field(
-        default=1000, description="test images for the similarity of representations"
+        default=1000, description="test images for the similarity of representations and for their variance"
     )
 
 

@@ -1,13 +1,19 @@
 """Couplings against SciPy's assignment, POT, and Sinkhorn's iterations written out."""
 
+from functools import partial
+
 import numpy as np
 import ot
 import pytest
 import torch
+from measure_cases import random_images
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from fusionscope.errors import InputError
+from fusionscope.fusion.fuse import fuse
 from fusionscope.fusion.transport import assignment, exact, proportional, sinkhorn, uniform
+from fusionscope.networks.build import build
 
 
 def random(seed: int) -> np.random.Generator:
@@ -110,3 +116,22 @@ def test_masses_add_to_one_and_none_is_zero():
     assert 0 < mass[0] < 1e-6
     assert mass[1:].tolist() == pytest.approx([0.25, 0.75], rel=1e-5)
     assert torch.equal(proportional(torch.zeros(3)), uniform(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("size", [3, 4])  # by an assignment, by POT
+def test_costs_that_are_not_finite_end_it_in_a_sentence(value, size):
+    cost = torch.ones(3, size, dtype=torch.float64)
+    cost[1, 2] = value
+    for solve in (exact, partial(sinkhorn, reg=0.1)):
+        with pytest.raises(InputError, match=r"^fuse: neurons cannot be matched: .* costs are not finite"):
+            solve(cost, uniform(3), uniform(size))
+
+
+def test_parents_whose_activations_overflow_are_not_matched_by_them():
+    networks = [build(10, model_type="VGG11_NOBIAS_NOBN", width=1 / 16) for _ in range(2)]
+    parents = [{name: 1e30 * tensor for name, tensor in network.state_dict().items()} for network in networks]
+    images = random_images(4, dtype=torch.float32)
+    options = {"method": "optimal_transport", "align_by": "activations"}
+    with pytest.raises(InputError, match="costs are not finite"):
+        fuse(networks, parents, images=images, **options)

@@ -31,6 +31,7 @@ ROUNDING = 1e-10  # what is left of a Gram matrix relative to it, if all that is
 
 FEW = f"there are fewer than {FEWEST_IMAGES} images"
 ALL_ALIKE = "to one of the two networks no images are more alike than others: its neurons are constant, say"
+NOT_FINITE = "activations of one of the two networks are not finite"
 NO_GROUPS = "no group of neurons can be compared"
 
 
@@ -61,6 +62,8 @@ def cka(a: Tensor, b: Tensor) -> Measurement:
     if len(a) < FEWEST_IMAGES:
         return undefined(FEW)
     norm_a, norm_b = a.norm(), b.norm()
+    if not (norm_a.isfinite() and norm_b.isfinite()):
+        return undefined(NOT_FINITE)
     if norm_a == 0 or norm_b == 0:
         return undefined(ALL_ALIKE)
     return Measurement((a / norm_a * (b / norm_b)).sum().item())

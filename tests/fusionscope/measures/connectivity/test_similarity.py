@@ -21,6 +21,7 @@ from fusionscope.measures.connectivity.similarity import (
     CKA_COLUMNS,
     FEW,
     NO_GROUPS,
+    NOT_FINITE,
     add_products,
     cka_by_group,
     come_image_after_image,
@@ -206,6 +207,12 @@ def test_single_precision_rounding_is_no_variation_but_one_neuron_that_varies_is
 def test_tiny_representations_keep_their_similarity():
     x, y = representations()
     assert cka(1e-60 * x, 1e-60 * y) == pytest.approx(cka(x, y), rel=1e-10)
+
+
+def test_activations_that_are_not_finite_have_no_similarity():
+    x, y = representations()
+    x[3, 2] = math.inf
+    assert measured(x, y) == measured(y, x) == undefined(NOT_FINITE)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
