@@ -81,8 +81,9 @@ def test_another_experiment_may_be_wrong_as_long_as_nobody_runs_it(beside):
 
 @pytest.mark.slow
 def test_experiments_that_are_run_one_after_the_other_end_as_if_they_were_run_together(finished):
-    finished.settings["experiments"]["other"] = copy.deepcopy(finished.tiny) | OTHER
     one_by_one = finished.copy(finished.folder.parent / "one_by_one")
+    for workflow in (finished, one_by_one):
+        workflow.settings["experiments"]["other"] = copy.deepcopy(finished.tiny) | OTHER
     one_by_one.settings["run"] = ["other"]
     one_by_one.run()
     assert one_by_one.planned() == {}
