@@ -313,7 +313,8 @@ Jaggi 2020) written out plainly: distances by matrix products, POT's `emd`, coup
 by matrix products, one pass from input to output. Ours includes what the plain one is given: finding out
 what moves together; and, with residual streams, the passes that follow. Runs take turns, and a time is the
 shortest of {REPEATS} (by activations {FEW_REPEATS}): {CLOCKS[threads > 1]}.
-*Difference*: the largest between the weights of the two children.
+*Difference*: the largest between the weights of the two children. Where a ratio is below 1, ours takes
+longer: it works in float64, finds the groups, and goes on until residual streams agree.
 
 By weights, `geometric_fused`:
 
