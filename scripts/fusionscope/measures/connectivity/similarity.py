@@ -4,7 +4,7 @@ Linear CKA (Kornblith et al. 2019, "Similarity of Neural Network Representations
 compares Gram matrices, the products of what a layer answers to each two images. An image is an example; all
 that a group of neurons answers to it, at all places of a feature map, are its features. With as many
 features as images the published ratio is far above zero even for representations that have nothing in
-common. So HSIC is estimated without bias here (Song et al. 2012, JMLR 13, equation 5; Nguyen et al. 2021,
+common. So HSIC is estimated without bias here (HSIC_1 of Song et al. 2012, JMLR 13; Nguyen et al. 2021,
 arXiv 2010.15327, equation 3). The estimate of a similarity near zero may be negative, and stays so.
 """
 

@@ -49,7 +49,7 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 
 def hsic_by_song(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741  (the paper's letters)
-    """The unbiased estimator of Song et al. 2012, JMLR 13, equation 5, as it stands there."""
+    """The unbiased estimator HSIC_1 of Song et al. 2012, JMLR 13, as it stands there."""
     n, one = len(k), np.ones(len(k))
     k, l = (m - np.diag(np.diag(m)) for m in (k, l))  # noqa: E741
     middle = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
