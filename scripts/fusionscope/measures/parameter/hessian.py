@@ -26,7 +26,7 @@ from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_p
 from fusionscope.seeding import generator
 
 DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density", "ritz_weight")
-SMOOTHING = 0.05  # width of the density's bumps, relative to the eigenvalue and to the mean square of all
+SMOOTHING = 0.1  # width of the density's bumps, relative to the eigenvalue and to the mean square of all
 OUTLIER_TOLERANCE = 0.01  # relative residual of an eigenvalue that the density counts as one of omega
 GRID_STEP = 0.4  # between points of the density, in widths of the bumps there
 DENSITY_MARGIN = 5.0  # beyond the outermost Ritz values, in widths of a bump
