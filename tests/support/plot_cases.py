@@ -55,8 +55,10 @@ def densities(models=FOUR, seeds=2, sizes=(1, 1, 1, 1, 1, 1)):
     for model, size in zip(models, sizes, strict=False):
         eigenvalue = np.linspace(-size / 4, size, 200)
         density = np.exp(-((eigenvalue / size * 60) ** 2)) / size  # zero in its tails
+        weight = (np.arange(200) % 20 == 0) / 10  # of Ritz values
         for seed in range(seeds):
             grid = {"model": model, "seed": seed, "eigenvalue": eigenvalue, "density": density}
+            grid["ritz_weight"] = weight
             grids.append(pd.DataFrame(grid))
     return pd.concat(grids, ignore_index=True)
 

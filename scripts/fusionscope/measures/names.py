@@ -43,11 +43,12 @@ class Metric:
 METRICS: dict[str, Metric] = {
     # input space
     "lipschitz_constant": Metric(
-        label="Lipschitz constant",
+        label="Lipschitz constant, lower bound",
         space=INPUT,
         direction=LOWER,
         bound=LOWER_BOUND,
-        definition="largest norm(f(v) − f(0)) over unit v that a power method from several starts finds",
+        definition="largest norm(f(v) − f(0)) over unit v that an ascent from several starts finds, with "
+        "twice the iterations until that adds less than 1 %: a lower bound of the Lipschitz constant",
         source="the study's number",
         truth="operator norm of an affine network, slope of a ridge function, upper bound "
         "(tests/fusionscope/measures/input/test_lipschitz.py)",
@@ -98,7 +99,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=LOWER,
         definition="of networks that are piecewise linear in each weight: mean over images of "
-        "Σ_c p_c norm(∇L(x, c))²; of others Hutch++ on the Lanczos basis",
+        "Σ_c p_c norm(∇L(x, c))², exact up to 20 classes; of others Hutch++ on the Lanczos basis. The error "
+        "is that of the draws on the images that are measured",
         source="Kunstner et al. 2019, arXiv 1905.12558; Meyer et al. 2021, arXiv 2010.09649",
         truth="dense Hessian of a small network (tests/fusionscope/measures/parameter/test_gauss_newton.py)",
     ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 MEASUREMENTS = "measurements"  # tidy rows, measurement.COLUMNS
 LEARNING_CURVES = "learning_curves"  # a row per seed, parent and epoch
-DENSITIES = "densities"  # of the Hessian's spectrum: model, seed, eigenvalue, density
+DENSITIES = "densities"  # of the Hessian's spectrum: model, seed, eigenvalue, density, ritz_weight
 PATHS = "paths"  # between parents: seed, fusion, parent, share, loss, accuracy
 SIMILARITIES = "similarities"  # seed, model, parent, group, cka, reason
 VARIANCES = "variances"  # seed, model, layer, child_variance, parents_variance, ratio
@@ -53,7 +53,8 @@ PLOTS: dict[str, Plot] = {
     "spectral_density": Plot(
         draw="fusionscope.report.plots.spectral_density:draw",
         label="spectral density of the Hessian",
-        caption="Density of the eigenvalues of the Hessian of the train loss, a line per seed.",
+        caption="Density of the eigenvalues of the Hessian of the train loss, a line per seed; ticks are the "
+        "Ritz values, smoothed by a tenth of their size (at least of the typical one).",
         inputs=(DENSITIES,),
         needs=("hessian",),
     ),

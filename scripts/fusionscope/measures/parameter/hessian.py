@@ -27,7 +27,7 @@ from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_p
 from fusionscope.seeding import generator
 
 DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density", "ritz_weight")
-SMOOTHING = 0.05  # width of the density's bumps, relative to the eigenvalue and to the mean square of all
+SMOOTHING = 0.1  # width of the density's bumps, relative to the eigenvalue and the root mean square of all
 OUTLIER_TOLERANCE = 0.01  # relative residual of an eigenvalue that the density counts as one of omega
 GRID_STEP = 0.4  # between points of the density, in widths of the bumps there
 DENSITY_MARGIN = 5.0  # beyond the outermost Ritz values, in widths of a bump
@@ -378,9 +378,9 @@ def spectral_density(nodes: np.ndarray, weights: np.ndarray) -> SpectralDensity:
     r = math.sqrt(weights @ nodes**2) or 1.0  # all in one place where the Hessian is flat
     widths = SMOOTHING * np.hypot(nodes, r)
     margin = DENSITY_MARGIN * widths
-    ends = np.arcsinh(np.array([(nodes - margin).min(), (nodes + margin).max()]) / r)
-    points = math.ceil(np.ptp(ends) / (GRID_STEP * SMOOTHING)) + 1
-    grid = np.union1d(r * np.sinh(np.linspace(*ends, points)), nodes)
+    low, high = math.asinh((nodes - margin).min() / r), math.asinh((nodes + margin).max() / r)
+    points = math.ceil((high - low) / (GRID_STEP * SMOOTHING)) + 1
+    grid = np.union1d(r * np.sinh(np.linspace(low, high, points)), nodes)
     bumps = np.exp(-(((grid[:, None] - nodes) / widths) ** 2) / 2)
     bumps /= np.trapezoid(bumps, grid, axis=0)  # on the grid, so that the density adds to one there
     ritz_weight = np.zeros_like(grid)

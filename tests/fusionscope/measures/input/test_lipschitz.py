@@ -135,6 +135,15 @@ def test_all_four_numbers_of_an_affine_network_are_its_operator_norm():
     assert values == pytest.approx(dict.fromkeys(values, 3.0), rel=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_lower_bounds_of_an_affine_network_in_single_precision_are_not_above_the_upper_bound(seed):
+    network = randomise(nn.Sequential(nn.Flatten(), nn.Linear(3072, 1)), seed).float()
+    images = random_images(3, dtype=torch.float32)
+    found = measure_input_space(network, images, seed=0, starts=2, power_iterations=3)
+    upper = found["lipschitz_upper_bound"].value
+    assert all(upper * (1 - 1e-5) <= number.value <= upper for number in found.values())
+
+
 def test_constant_of_a_ridge_function_is_its_slope():
     # f(x) = a |<u, x>| with unit u rises fastest along u: the supremum over unit vectors is a
     slope, u = 3.0, F.normalize(torch.randn(1, 3072, generator=torch.Generator().manual_seed(0)).double())
