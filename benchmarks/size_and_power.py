@@ -337,8 +337,8 @@ def perfect_orders() -> list[str]:
     lines = [
         "## What a perfect order shows",
         "",
-        "The adjusted p-value of a metric in the very order of the outcome, in families of so many independent "
-        f"metrics of one model (mean of {PERFECT_SETS} sets):",
+        "The adjusted p-value of a metric in the very order of the outcome, in families of so many "
+        f"independent metrics of one model (mean of {PERFECT_SETS} sets):",
         "",
         "| seeds | " + " | ".join(f"{size} metrics" for size in PERFECT_FAMILIES) + " |",
         "| --: |" + " --: |" * len(PERFECT_FAMILIES),

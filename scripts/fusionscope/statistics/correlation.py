@@ -2,7 +2,7 @@
 
 Points lie in strata (one per experiment and model, say): only what happens inside a stratum counts, so that
 differences between models, which any metric can pick up, do not pass for prediction. The unit is the seed:
-p-values come from permutations of whole seeds, intervals from leaving them out one by one.
+p-values come from permutations of whole seeds, intervals from these and from leaving seeds out.
 """
 
 from dataclasses import replace
@@ -68,28 +68,24 @@ def decide(
     family = ~restates & ~np.isnan(tau.value)
     p_values = counts[0] / len(counts)
     p_adjusted, best = (adjusted(counts, family, wanted) for wanted in (counts[0], counts.min(axis=0)))
-    n, n_seeds = tau.points.sum(axis=(1, 2)), tau.points.any(axis=1).sum(axis=1)
+    n_seeds = tau.points.any(axis=1).sum(axis=1)
     free = n_seeds - experiments + 1  # an experiment's level takes one
     lows, highs = tau_intervals(tau.value, tau.left_out, null_variance(scores, tau), free)
-    results = []
-    for i, value in enumerate(tau.value):
-        found = Correlation(float(value), n=int(n[i]), n_seeds=int(n_seeds[i]))
-        if np.isnan(value):
-            found = without(why_none(tau, i), n=found.n, n_seeds=found.n_seeds)
-        if restates[i]:
-            found = replace(found, verdict=RESTATES)
-        elif family[i]:
-            size = Size(found.n_seeds, metrics=int(family.sum()), experiments=experiments)
-            found = replace(
-                found,
-                p_value=float(p_values[i]),
-                p_adjusted=float(p_adjusted[i]),
-                low=float(lows[i]),
-                high=float(highs[i]),
-                verdict=verdict(value, p_adjusted[i], best[i], size),
-            )
-        results.append(found)
-    return results
+    results = [untested(tau, metric) for metric in range(len(x))]
+    for i in np.flatnonzero(family):
+        size = Size(int(n_seeds[i]), metrics=int(family.sum()), experiments=experiments)
+        results[i] = replace(
+            results[i],
+            p_value=float(p_values[i]),
+            p_adjusted=float(p_adjusted[i]),
+            low=float(lows[i]),
+            high=float(highs[i]),
+            verdict=verdict(tau.value[i], p_adjusted[i], best[i], size),
+        )
+    return [
+        replace(found, verdict=RESTATES) if said else found
+        for found, said in zip(results, restates, strict=True)
+    ]
 
 
 def null_variance(scores: np.ndarray, tau: Tau) -> np.ndarray:
@@ -98,7 +94,13 @@ def null_variance(scores: np.ndarray, tau: Tau) -> np.ndarray:
     return np.divide(mean_square, tau.untied**2, out=np.zeros(len(mean_square)), where=tau.untied > 0)
 
 
-def why_none(tau: Tau, metric: int) -> str:
-    if not tau.points[metric].any():
-        return "too few points whose order is known"
-    return "outcome is constant" if tau.differs[0, metric] else "metric is constant"
+def untested(tau: Tau, metric: int) -> Correlation:
+    """The coefficient, or why there is none."""
+    points = tau.points[metric]
+    n, n_seeds = int(points.sum()), int(points.any(axis=0).sum())
+    if not np.isnan(tau.value[metric]):
+        return Correlation(float(tau.value[metric]), n=n, n_seeds=n_seeds)
+    if n == 0:
+        return without("too few points whose order is known")
+    reason = "outcome is constant" if tau.differs[0, metric] else "metric is constant"
+    return without(reason, n=n, n_seeds=n_seeds)

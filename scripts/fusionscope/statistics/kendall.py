@@ -25,22 +25,21 @@ def kendall(pairs: Pairs) -> Tau:
     neither above nor below, so that tau is 1 where all that is known agrees (Oakes 1982, Biometrics 38, 451).
     With one stratum and all known it is Kendall's tau-b.
     """
-    metrics, (strata, seeds) = len(pairs.metric), pairs.outcome.shape[:2]
     outcome = pairs.outcome[pairs.stratum, pairs.first, pairs.second]
-    counted = np.stack([pairs.metric * outcome, np.abs(pairs.metric), pairs.known * np.abs(outcome)]).astype(
-        np.float32
-    )
-    member = np.zeros((len(outcome), strata * seeds), dtype=np.float32)
-    for seed in (pairs.first, pairs.second):
-        member[np.arange(len(outcome)), pairs.stratum * seeds + seed] = 1
-    of_point = (counted @ member).reshape(3, metrics, strata, seeds)
+    counted = np.stack([pairs.metric * outcome, np.abs(pairs.metric), pairs.known * np.abs(outcome)])
+    counted = counted.astype(np.float32)  # in which sums of signs are exact up to 16 million pairs
     total = counted.sum(axis=-1, dtype=float)
+    strata, seeds = pairs.outcome.shape[:2]
+    member = np.zeros((len(outcome), seeds), dtype=np.float32)
+    for seed in (pairs.first, pairs.second):
+        member[np.arange(len(outcome)), seed] = 1
+    inside = [pairs.stratum == stratum for stratum in range(strata)]
     return Tau(
         value=ratio(total),
-        left_out=ratio(total[..., np.newaxis] - of_point.sum(axis=2)),
+        left_out=ratio(total[..., np.newaxis] - counted @ member),
         untied=np.sqrt(total[1] * total[2]),
         differs=total[1:] > 0,
-        points=(pairs.known @ member > 0).reshape(metrics, strata, seeds),
+        points=np.stack([pairs.known[:, own] @ member[own] > 0 for own in inside], axis=1),
     )
 
 

@@ -47,7 +47,7 @@ def orders(
 
     A right-censored value lies above all exact ones up to the number given, that number included, and above
     left-censored ones up to it; a left-censored one the other way round. Two values censored on one side,
-    and those whose ranges overlap, have no known order. (Gehan 1965, Biometrika 52, 203: equation 1.1.)
+    and those whose ranges overlap, have no known order. (Gehan 1965, Biometrika 52, 203.)
     """
     lowest = np.where(censored == LEFT, -np.inf, values)
     highest = np.where(censored == RIGHT, np.inf, values)

@@ -75,10 +75,10 @@ def counts_beyond(scores: np.ndarray) -> np.ndarray:
 def adjusted(counts: np.ndarray, family: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """P-values (metrics,) of `wanted` counts, adjusted for the smallest among the metrics of a family.
 
-    `counts`: what counts_beyond gives; `family` (metrics,): who is in it. The share of orders in which any of
-    the family has as few orders beyond it (Westfall & Young 1993, Resampling-Based Multiple Testing, section
-    2.3: min P, which makes scores of metrics with different numbers of known pairs comparable, and never
-    exceeds Bonferroni's). The observed order must be among the orders.
+    `counts`: what counts_beyond gives, with the observed order among the orders; `family` (metrics,): who is
+    in it. The share of orders in which any of the family has as few orders beyond it: min P, in one step
+    (Westfall & Young 1993, Resampling-Based Multiple Testing). It takes scores of metrics with different
+    numbers of known pairs for what they say, and never exceeds Bonferroni's p-value.
     """
     smallest = np.sort(counts[:, family].min(axis=1, initial=len(counts)))
     return np.searchsorted(smallest, wanted, side="right") / len(counts)

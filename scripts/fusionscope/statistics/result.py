@@ -18,6 +18,6 @@ class Correlation:
     reason: str = ""
 
 
-def without(reason: str, *, n: int = 0, n_seeds: int = 0, verdict: str = "") -> Correlation:
+def without(reason: str, *, n: int = 0, n_seeds: int = 0) -> Correlation:
     """No coefficient."""
-    return Correlation(None, n=n, n_seeds=n_seeds, verdict=verdict, reason=reason)
+    return Correlation(None, n=n, n_seeds=n_seeds, reason=reason)
