@@ -96,7 +96,8 @@ METRICS: dict[str, Metric] = {
         label="PAC-Bayes σ",
         space=PARAMETER,
         direction=HIGHER,
-        definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average",
+        definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average; "
+        "undefined where the accuracy is at most 0.1 above chance",
         source=f"{JIANG}, section C",
     ),
     "pac_bayes_mag_sigma": Metric(
@@ -104,7 +105,7 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²) costs 0.1 of "
-        "accuracy on average",
+        "accuracy on average; undefined where the accuracy is at most 0.1 above chance",
         source=f"{JIANG}, section C",
     ),
     "sharpness_alpha": Metric(
@@ -112,8 +113,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         bound=UPPER_BOUND,
-        definition="largest α at which the worst perturbation in the box α that projected gradient ascent "
-        "finds costs 0.1 of accuracy",
+        definition="smallest α at which an attack finds a perturbation in the box α that costs more than 0.1 "
+        "of accuracy; undefined where the accuracy is at most 0.1",
         source=f"{JIANG}, section C",
     ),
     "sharpness_mag_alpha": Metric(
@@ -121,8 +122,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         bound=UPPER_BOUND,
-        definition="largest α′ at which the worst perturbation in the box α′|w| + ε that "
-        "projected gradient ascent finds costs 0.1 of accuracy",
+        definition="smallest α′ at which an attack finds a perturbation in the box α′|w| + ε that costs more "
+        "than 0.1 of accuracy; undefined where the accuracy is at most 0.1",
         source=f"{JIANG}, section C",
     ),
     # parameter space: the twelve measures

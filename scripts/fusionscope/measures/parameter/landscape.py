@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 
 from fusionscope.images import Images
 
+Losses = Callable[[Tensor, Tensor], Tensor]  # (logits (k, classes), labels (k,)) -> of each image (k,)
+CROSS_ENTROPY: Losses = partial(F.cross_entropy, reduction="none")
 FEWEST_CHANNELS = 8  # of a vector register: see `fastest_layout`
 
 
@@ -79,27 +82,31 @@ class Landscape:
     @torch.inference_mode()
     def correct(self, index: Tensor | None = None) -> Tensor:
         """Which of the images at `index` (k,) are classified correctly: (k,) bool. All without an index."""
-        x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
-        self.evaluated += len(y)
-        with self.arithmetic():
-            answers = [self.network(batch).argmax(1) for batch in x.split(self.batch_size)]
-        return torch.cat(answers).eq(y)
+        return self.logits(index).argmax(1).eq(self.y if index is None else self.y[index])
 
-    def gradient(self, index: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The gradient of the mean cross-entropy on the images at `index`, and which of them are correct."""
+    @torch.inference_mode()
+    def logits(self, index: Tensor | None = None) -> Tensor:
+        """(k, classes) of the images at `index` (k,), or of all."""
+        x = self.x if index is None else self.x[index]
+        self.evaluated += len(x)
+        with self.arithmetic():
+            return torch.cat([self.network(batch) for batch in x.split(self.batch_size)]).to(x.dtype)
+
+    def gradient(self, index: Tensor, losses: Losses = CROSS_ENTROPY) -> tuple[list[Tensor], Tensor]:
+        """The gradient of the mean loss on the images at `index` (k,), and their logits (k, classes)."""
         self.differentiated += len(index)
         self.network.zero_grad(set_to_none=True)
         x, y = self.x[index], self.y[index]
-        correct = []
+        logits = []
         for batch, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True):
             with self.arithmetic():
-                logits = self.network(batch)
+                answers = self.network(batch).to(x.dtype)
             # backward() adds up in place, where grad() would need a second gradient
-            (F.cross_entropy(logits.to(x.dtype), labels, reduction="sum") / len(y)).backward()
-            correct.append(logits.detach().argmax(1).eq(labels))
+            (losses(answers, labels).sum() / len(y)).backward()
+            logits.append(answers.detach())
         gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.network.zero_grad(set_to_none=True)
-        return gradient, torch.cat(correct)
+        return gradient, torch.cat(logits)
 
     def arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
