@@ -138,7 +138,7 @@ class ScalesRecipe(EitherOr):
     def refuse_what_is_gone(cls, options: Any) -> Any:
         if isinstance(options, Mapping) and "ascent_images" in options:
             raise OptionError(
-                "is no option any more: a step looks at the images that are lost first; leave it out",
+                "is no option any more: a step looks at those that fall first; leave it out",
                 key="ascent_images",
             )
         return options

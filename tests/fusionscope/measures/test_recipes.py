@@ -74,7 +74,7 @@ WRONG = {
     "flatness.draws: 1 is not right; expected a whole number, at least 2, or null": {
         "flatness": {"draws": 1}
     },
-    "flatness.ascent_images: is no option any more: a step looks at the images that are lost first; leave it out": {
+    "flatness.ascent_images: is no option any more: a step looks at those that fall first; leave it out": {
         "flatness": {"ascent_images": 64}
     },
     "hessian.images: True is not right; expected a whole number, at least 2": {"hessian": {"images": True}},
