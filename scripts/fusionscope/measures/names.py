@@ -286,7 +286,7 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=LOWER,
         definition="1/γ², γ the 10th percentile over the train set of f(x)_y − max of the other logits; "
-        "none where γ ≤ 0",
+        "undefined where γ ≤ 0",
         source=f"{JIANG}, equation 22",
         compute=f"{COMPLEXITY}:inverse_margin",
     ),
@@ -294,7 +294,7 @@ METRICS: dict[str, Metric] = {
         label="log normalised inverse margin",
         space=PARAMETER,
         direction=LOWER,
-        definition="log(Π norm(W)₂² / γ²); none where γ ≤ 0",
+        definition="log(Π norm(W)₂² / γ²); undefined where γ ≤ 0",
         source=f"{JIANG}, equation 31",
         compute=f"{COMPLEXITY}:log_normalised_inverse_margin",
     ),
