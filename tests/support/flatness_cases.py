@@ -24,7 +24,6 @@ OPTIONS = {
     "images_per_draw": 25,
     "starts": 2,
     "ascent_steps": 10,
-    "ascent_images": 25,
     "tolerance": 1e-3,
     "scale_range": (1e-4, 1e2),
 }

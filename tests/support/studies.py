@@ -54,7 +54,6 @@ TINY: dict[str, Any] = {
                 "images_per_draw": 8,
                 "starts": 2,
                 "ascent_steps": 1,
-                "ascent_images": 8,
                 "tolerance": 2.0,
                 "scale_range": [1.0e-4, 10.0],
             },

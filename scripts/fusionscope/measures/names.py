@@ -109,7 +109,8 @@ METRICS: dict[str, Metric] = {
         label="PAC-Bayes σ",
         space=PARAMETER,
         direction=HIGHER,
-        definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average",
+        definition="largest σ at which Gaussian noise of deviation σ costs 0.1 of accuracy on average; "
+        "undefined where the accuracy is at most 0.1 above chance",
         source=f"{JIANG}, section C",
         truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
@@ -118,7 +119,7 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         definition="largest σ′ at which Gaussian noise of deviation √(σ′²w² + ε²) costs 0.1 of "
-        "accuracy on average",
+        "accuracy on average; undefined where the accuracy is at most 0.1 above chance",
         source=f"{JIANG}, section C",
         truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
@@ -127,8 +128,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         bound=UPPER_BOUND,
-        definition="largest α at which the worst perturbation in the box α that projected gradient ascent "
-        "finds costs 0.1 of accuracy",
+        definition="smallest α at which an attack finds a perturbation in the box α that costs more than 0.1 "
+        "of accuracy; undefined where the accuracy is at most 0.1",
         source=f"{JIANG}, section C",
         truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
@@ -137,8 +138,8 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=HIGHER,
         bound=UPPER_BOUND,
-        definition="largest α′ at which the worst perturbation in the box α′|w| + ε that "
-        "projected gradient ascent finds costs 0.1 of accuracy",
+        definition="smallest α′ at which an attack finds a perturbation in the box α′|w| + ε that costs more "
+        "than 0.1 of accuracy; undefined where the accuracy is at most 0.1",
         source=f"{JIANG}, section C",
         truth="linear classifier, in closed form (tests/fusionscope/measures/parameter/test_scales.py)",
     ),
@@ -336,7 +337,7 @@ METRICS: dict[str, Metric] = {
         space=PARAMETER,
         direction=LOWER,
         definition="1/γ², γ the 10th percentile over the train set of f(x)_y − max of the other logits; "
-        "none where γ ≤ 0",
+        "undefined where γ ≤ 0",
         source=f"{JIANG}, equation 22",
         compute=f"{COMPLEXITY}:inverse_margin",
         truth="margins image by image, NumPy's percentile "
@@ -346,7 +347,7 @@ METRICS: dict[str, Metric] = {
         label="log normalised inverse margin",
         space=PARAMETER,
         direction=LOWER,
-        definition="log(Π norm(W)₂² / γ²); none where γ ≤ 0",
+        definition="log(Π norm(W)₂² / γ²); undefined where γ ≤ 0",
         source=f"{JIANG}, equation 31",
         compute=f"{COMPLEXITY}:log_normalised_inverse_margin",
         truth="margins image by image, singular values of dense matrices "

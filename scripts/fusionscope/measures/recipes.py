@@ -122,9 +122,8 @@ class ScalesRecipe(EitherOr):
         description="standard error of sigma, relative to it, that ends drawing; not with draws",
     )
     images_per_draw: Count = Field(default=64, description="of the images, that judge one draw")
-    starts: Several = Field(default=8, description="random starts of gradient ascent, for alpha")
-    ascent_steps: Count = Field(default=10, description="steps up the loss from each start")
-    ascent_images: Several = Field(default=256, description="of the images, in each step of the ascent")
+    starts: Count = Field(default=8, description="attacks for alpha, the most promising directions first")
+    ascent_steps: Count = Field(default=20, description="gradient steps of an attack at each scale")
     tolerance: Positive = Field(
         default=0.002, description="of log(sigma) and log(alpha): the width of the bracket that ends a search"
     )
@@ -143,6 +142,16 @@ class ScalesRecipe(EitherOr):
     @classmethod
     def pair(cls) -> tuple[str, str]:
         return "draws", "target_error"
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_what_is_gone(cls, options: Any) -> Any:
+        if isinstance(options, Mapping) and "ascent_images" in options:
+            raise OptionError(
+                "is no option any more: a step looks at those that fall first; leave it out",
+                key="ascent_images",
+            )
+        return options
 
     @field_validator("scale_range", mode="before")
     @classmethod

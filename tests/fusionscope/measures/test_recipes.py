@@ -74,6 +74,9 @@ WRONG = {
     "flatness.draws: 1 is not right; expected a whole number, at least 2, or null": {
         "flatness": {"draws": 1}
     },
+    "flatness.ascent_images: is no option any more: a step looks at those that fall first; leave it out": {
+        "flatness": {"ascent_images": 64}
+    },
     "hessian.images: True is not right; expected a whole number, at least 2": {"hessian": {"images": True}},
     "hessian.precision: 'half' is not known; known are single, double": {"hessian": {"precision": "half"}},
     "hessian: unknown key 'lanczos_step'; did you mean 'lanczos_steps'?": {"hessian": {"lanczos_step": 3}},

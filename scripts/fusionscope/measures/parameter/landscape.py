@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 from fusionscope.evaluation import check_finite, is_correct
 from fusionscope.images import Images
 
+Losses = Callable[[Tensor, Tensor], Tensor]  # (logits (k, classes), labels (k,)) -> of each image (k,)
+CROSS_ENTROPY: Losses = partial(F.cross_entropy, reduction="none")
 FEWEST_CHANNELS = 8  # of a vector register: see `fastest_layout`
 
 
@@ -86,29 +89,34 @@ class Landscape:
 
         None is whose logits are not finite; raises InputError for such logits of the network's own weights.
         """
-        x, y = (self.x, self.y) if index is None else (self.x[index], self.y[index])
-        self.evaluated += len(y)
+        return is_correct(self.logits(index), self.y if index is None else self.y[index])
+
+    @torch.inference_mode()
+    def logits(self, index: Tensor | None = None) -> Tensor:
+        """(k, classes) of the images at `index` (k,), or of all."""
+        x = self.x if index is None else self.x[index]
+        self.evaluated += len(x)
         with self.arithmetic():
             logits = torch.cat([self.network(batch) for batch in x.split(self.batch_size)])
         self.check(logits)
-        return is_correct(logits, y)
+        return logits.to(x.dtype)
 
-    def gradient(self, index: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The gradient of the mean cross-entropy on the images at `index`, and which of them are correct."""
+    def gradient(self, index: Tensor, losses: Losses = CROSS_ENTROPY) -> tuple[list[Tensor], Tensor]:
+        """The gradient of the mean loss on the images at `index` (k,), and their logits (k, classes)."""
         self.differentiated += len(index)
         self.network.zero_grad(set_to_none=True)
         x, y = self.x[index], self.y[index]
-        correct = []
+        logits = []
         for batch, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True):
             with self.arithmetic():
-                logits = self.network(batch)
+                answers = self.network(batch).to(x.dtype)
             # backward() adds up in place, where grad() would need a second gradient
-            (F.cross_entropy(logits.to(x.dtype), labels, reduction="sum") / len(y)).backward()
-            self.check(logits)
-            correct.append(is_correct(logits.detach(), labels))
+            (losses(answers, labels).sum() / len(y)).backward()
+            self.check(answers)
+            logits.append(answers.detach())
         gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         self.network.zero_grad(set_to_none=True)
-        return gradient, torch.cat(correct)
+        return gradient, torch.cat(logits)
 
     def check(self, logits: Tensor) -> None:
         """Raise InputError for logits of the network's own weights that are not finite."""

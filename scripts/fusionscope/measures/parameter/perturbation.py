@@ -6,28 +6,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionscope.measurement import OPPOSITE, Measurement
+from fusionscope.measurement import NOT_CENSORED, OPPOSITE, Measurement, undefined
 
 EPSILON = 1e-3  # Jiang et al.'s epsilon: weights at zero are perturbed too
 
 # of a CSV file of scales, in which numbers keep all their digits
-SCALE_COLUMNS = ("metric", "value", "log_error", "censored")
+SCALE_COLUMNS = ("metric", "value", "log_error", "censored", "reason")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The largest perturbation scale that keeps the accuracy; `log_error` is its relative error."""
+    """The largest perturbation scale that keeps the accuracy; `log_error` is its relative error.
 
-    value: float
-    log_error: float | None
-    censored: str
+    Where there is none it has no `value` (None), and a `reason`, as a Measurement has.
+    """
+
+    value: float | None
+    log_error: float | None = None
+    censored: str = NOT_CENSORED
+    reason: str = ""
 
 
 def as_measurement(scale: Scale, formula: Callable[[float], float]) -> Measurement:
     """`formula` at the scale, its error by the delta method, its censoring turned where it falls.
 
     Most measures fall with the scale; the magnitude-aware ones rise where most weights are near zero.
+    Without a scale there is no measurement, for the same reason.
     """
+    if scale.value is None:
+        return undefined(scale.reason)
     std_error = None
     if scale.log_error is not None:
         above, below = (formula(scale.value * math.exp(sign * scale.log_error)) for sign in (1, -1))
@@ -52,9 +59,10 @@ def scale_rows(scales: Mapping[str, Scale]) -> list[dict[str, object]]:
     return [
         {
             "metric": name,
-            "value": scale.value,
+            "value": "" if scale.value is None else scale.value,
             "log_error": "" if scale.log_error is None else scale.log_error,
             "censored": scale.censored,
+            "reason": scale.reason,
         }
         for name, scale in scales.items()
     ]
@@ -65,7 +73,11 @@ def read_scales(path: str | Path) -> dict[str, Scale]:
     with open(path, newline="") as file:
         return {
             row["metric"]: Scale(
-                float(row["value"]), float(row["log_error"]) if row["log_error"] else None, row["censored"]
+                number(row["value"]), number(row["log_error"]), row["censored"], row["reason"]
             )
             for row in csv.DictReader(file)
         }
+
+
+def number(cell: str) -> float | None:
+    return float(cell) if cell else None

@@ -5,7 +5,7 @@ is a mean over items (draws, or images); it looks at no more of them than its si
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import torch
@@ -21,6 +21,7 @@ MAX_DROP = ACCURACY_DROP + 1e-9  # rounding of a difference of accuracies: 0.8 -
 SIGN_ERROR = 1e-3  # chance that a part of the items shows the wrong sign of the mean of all
 SLOPE_STEP = 0.1  # in log scale, to each side, for the error of a root; drops are convex: wider is steeper
 FIRST_STEP, FINE_STEP = math.log(4), math.log(1.1)  # from a guess towards a bracket; steps double
+BOX_STEP = math.log(1.3)  # from the guess of an attack; steps double
 FIRST_DRAWS, MOST_DRAWS = 16, 4096  # where an error is asked for instead of a number of draws
 
 Items = Callable[[int, int], Tensor]  # (start, stop) -> accuracy lost by these items (stop - start,)
@@ -138,87 +139,59 @@ def log_error(drops: Callable[[float, int, int], Tensor], scale: float, draws: i
     return drops(scale, 0, draws).std().item() / math.sqrt(draws) / slope
 
 
-def largest_worst_scale(
-    drop: Callable[[float, int], float],
-    *,
-    starts: int,
-    low: float,
-    high: float,
-    tolerance: float,
-    guess: float | None = None,
+def smallest_broken_scale(
+    attacks: Iterable[tuple[float, Callable[[float], bool]]], *, low: float, high: float, tolerance: float
 ) -> Scale:
-    """The smallest over starts of the scale at which the worst case found from a start passes MAX_DROP.
+    """The smallest scale at which one of `attacks` breaks the network, an upper bound of where it breaks.
 
-    `drop(scale, start)`: the accuracy lost. The search sets out from `guess`, or from the middle of the
-    range. Starts are taken one by one: one that withstands the smallest scale so far costs a single look,
-    one that does not moves the search. The error is the bootstrap's over starts; those that
-    withstood are placed by the slope of the drop.
+    An attack is a guess of its scale and a function of a scale: whether it breaks the network there, going on
+    from what it found before. The first to break it goes down from there as far as it can, within `tolerance`
+    in log scale; a later one is given up unless it breaks the network further down. Where none breaks it the
+    answer is `high`, RIGHT-censored; where one does at `low`, that, LEFT-censored.
     """
     lowest, highest = math.log(low), math.log(high)
-    first = (lowest + highest) / 2 if guess is None else min(max(math.log(guess), lowest), highest)
-    drop = cache(drop)
-    root, censored, culprit = highest, RIGHT, 0
-    roots: list[float] = []
-    withstood: list[tuple[float, float]] = []  # where, and how much less than allowed was lost there
-    for start in range(starts):
-        if start == 0:
-            position, step = first, FIRST_STEP
+    root, censored = highest, RIGHT
+    for guess, breaks in attacks:
+        if censored == RIGHT:
+            position = min(max(math.log(max(guess, low)), lowest), highest)
+            broken = climb(breaks, position, highest)
         else:
-            spare = MAX_DROP - drop(math.exp(root), start)
-            if spare >= 0:
-                withstood.append((root, spare))
-                continue
-            position, step = root, FINE_STEP
-
-        def drop_from_start(scale: float, start: int = start) -> float:
-            return drop(scale, start)
-
-        root, censored = crossing(drop_from_start, lowest, root, tolerance, guess=position, step=step)
-        culprit = start
-        roots.append(root)
+            broken = max(root - tolerance, lowest)
+            broken = broken if breaks(math.exp(broken)) else None
+        if broken is None:
+            continue
+        root, censored = descend(breaks, broken, lowest, tolerance)
         if censored == LEFT:
-            break
-    if censored != NOT_CENSORED:
-        return Scale(low if censored == LEFT else high, None, censored)
-    value = math.exp(root)
-    below, above = (drop(value * math.exp(step), culprit) for step in (-SLOPE_STEP, SLOPE_STEP))
-    slope = (above - below) / (2 * SLOPE_STEP)
-    if starts < 2 or slope <= 0:
-        return Scale(value, None, censored)
-    logs = torch.tensor([*roots, *(log + spare / slope for log, spare in withstood)], dtype=torch.float64)
-    return Scale(value, error_of_smallest(logs), censored)
+            return Scale(low, censored=LEFT)
+    return Scale(high if censored == RIGHT else math.exp(root), censored=censored)
 
 
-def error_of_smallest(values: Tensor) -> float:
-    """The standard error of the smallest of `values` (n,), independent and alike.
+def climb(breaks: Callable[[float], bool], position: float, highest: float) -> float | None:
+    """The first place from `position` on, in log scale, at which `breaks`; None if there is none."""
+    step = BOX_STEP
+    while not breaks(math.exp(position)):
+        if position == highest:
+            return None
+        position = min(position + step, highest)
+        step *= 2
+    return position
 
-    The bootstrap's, which for a smallest value is too large, over what it is too large by where gaps are
-    exponential, as those at the end of a distribution are.
+
+def descend(
+    breaks: Callable[[float], bool], position: float, lowest: float, tolerance: float
+) -> tuple[float, str]:
+    """How far down from `position`, where it does, the network still `breaks`; in log scale.
+
+    Steps double where it breaks and become a quarter where it does not, down to `tolerance`.
     """
-    return bootstrap_error_of_smallest(values) / bootstrap_inflation(len(values))
-
-
-def bootstrap_error_of_smallest(values: Tensor) -> float:
-    """Standard deviation of the smallest of n draws with replacement from `values` (n,), without drawing."""
-    _, probability = resampled_smallest(len(values))
-    ordered = values.sort().values
-    mean = probability @ ordered
-    return (probability @ (ordered - mean).square()).sqrt().item()
-
-
-def bootstrap_inflation(n: int) -> float:
-    """Of n unit exponentials: the root mean square of the bootstrap's error of the smallest, over 1 / n.
-
-    The i-th smallest is the sum of independent exponential gaps with means 1 / n, ..., 1 / (n - i + 1).
-    """
-    beyond, probability = resampled_smallest(n)
-    gaps = 1 / torch.arange(n, 0, -1, dtype=torch.float64)
-    square = probability @ (gaps.cumsum(0).square() + gaps.square().cumsum(0))
-    mean_square = (beyond @ gaps) ** 2 + (beyond * gaps).square().sum()
-    return (square - mean_square).sqrt().item() * n
-
-
-def resampled_smallest(n: int) -> tuple[Tensor, Tensor]:
-    """The chances (n,) that a resample's smallest is the i-th smallest or beyond, and that it is that."""
-    at_least = (torch.arange(n, -1, -1, dtype=torch.float64) / n) ** n
-    return at_least[:-1], at_least[:-1] - at_least[1:]
+    step = max(BOX_STEP, tolerance)
+    while position > lowest:
+        lower = max(position - step, lowest)
+        if breaks(math.exp(lower)):
+            position = lower
+            step *= 2
+        elif step > tolerance:
+            step = max(step / 4, tolerance)
+        else:
+            return position, NOT_CENSORED
+    return lowest, LEFT

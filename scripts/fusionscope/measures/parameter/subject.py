@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fusionscope.evaluation import predict
 from fusionscope.graph.trace import operation, shape
 from fusionscope.images import Images
-from fusionscope.measurement import Measurement
+from fusionscope.measurement import Measurement, undefined
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, folded_into, traced_in_double
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.registry import load_own, resolve
@@ -100,13 +100,16 @@ def measure_complexity(
 ) -> dict[str, Measurement]:
     """Each of `measures` by name, in their order.
 
-    What a network does not have (NotDefined, NoBound) is left out, and the log says why.
+    What a network does not have (NotDefined) is undefined; what cannot be found of it (NoBound) is left out,
+    and the log says why.
     """
     measurements = {}
     for name, measure in measures.items():
         try:
             measurements[name] = Measurement(measure(subject))
-        except (NotDefined, NoBound) as error:
+        except NotDefined as error:
+            measurements[name] = undefined(str(error))
+        except NoBound as error:
             logging.getLogger("fusionscope").warning("no %s: %s", name, error)
     return measurements
 

@@ -21,6 +21,8 @@ def flatness_measures(
 ) -> dict[str, Measurement]:
     """The twelve measures at `w` (omega,), flattened weights, from the four `scales` by name.
 
+    Those of a scale that is not defined are not either.
+
     `w0` (omega,): the initial weights; without them (None) the `_init` measures are left out. `train_size`
     is m, the number of images the network was trained on.
     """

@@ -91,8 +91,10 @@ def test_correct_images_and_gradient_are_those_of_the_module(network, images, ba
     expected = torch.autograd.grad(F.cross_entropy(logits, y), list(network.parameters()))
     correct = [bool(row.argmax() == label) for row, label in zip(logits, y, strict=True)]
     landscape = Landscape(network, images, batch_size)
-    gradient, correct_too = landscape.gradient(index)
-    assert landscape.correct(index).tolist() == correct_too.tolist() == correct
+    gradient, answers = landscape.gradient(index)
+    assert landscape.correct(index).tolist() == answers.argmax(1).eq(y).tolist() == correct
+    torch.testing.assert_close(answers, logits.detach(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(landscape.logits(index), answers, rtol=1e-12, atol=1e-14)
     for found, part in zip(gradient, expected, strict=True):
         torch.testing.assert_close(found, part, rtol=1e-10, atol=1e-14)
         assert not found.requires_grad
@@ -104,7 +106,7 @@ def test_images_by_index_agree_with_the_whole(network, images):
     assert len(landscape) == len(whole) == 11
     assert 0 < whole.sum() < 11
     assert torch.equal(landscape.correct(SOME), whole[SOME])
-    assert torch.equal(landscape.gradient(SOME)[1], whole[SOME])
+    assert torch.equal(landscape.gradient(SOME)[1].argmax(1).eq(images.labels[SOME]), whole[SOME])
 
 
 def test_gradient_is_the_slope_of_the_loss(network, images):
@@ -118,6 +120,18 @@ def test_gradient_is_the_slope_of_the_loss(network, images):
     w, direction = w + parameters_to_vector(away), parameters_to_vector(direction)
     slope = (loss(w + 1e-6 * direction) - loss(w - 1e-6 * direction)) / 2e-6
     assert (parameters_to_vector(gradient) @ direction).item() == pytest.approx(slope.item(), rel=1e-7)
+
+
+@pytest.mark.parametrize("batch_size", [4, 100])
+def test_the_gradient_is_of_any_loss(network, images, batch_size):
+    def losses(logits: Tensor, labels: Tensor) -> Tensor:
+        return logits.gather(1, labels[:, None]).squeeze(1).square()
+
+    x, y = images.normalised()[SOME], images.labels[SOME]
+    expected = torch.autograd.grad(losses(network(x), y).mean(), list(network.parameters()))
+    gradient, _ = Landscape(network, images, batch_size).gradient(SOME, losses)
+    for found, part in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(found, part, rtol=1e-10, atol=1e-14)
 
 
 def test_a_weight_that_plays_no_part_has_no_slope(images):
@@ -170,8 +184,8 @@ def test_a_network_in_training_mode_is_evaluated_in_eval_mode(network, images):
     before = bits(network)
     landscape = Landscape(network.train(), images, 4)
     assert torch.equal(landscape.correct(), answers.eq(images.labels))
-    gradient, correct = landscape.gradient(ALL)
-    assert torch.equal(correct, answers.eq(images.labels))
+    gradient, logits = landscape.gradient(ALL)
+    assert torch.equal(logits.argmax(1), answers)
     assert all(torch.equal(g, e) for g, e in zip(gradient, expected, strict=True))
     # batch norm's statistics are among them
     assert all(torch.equal(after, b) for after, b in zip(bits(network), before, strict=True))
@@ -239,8 +253,8 @@ def test_bfloat16_gives_the_answers_of_an_autocast_run():
     half = Landscape(network, images, 64, precision="bfloat16")
     assert single.correct().all()
     assert torch.equal(half.correct(), rounded)
-    gradient, correct = half.gradient(torch.arange(64))
-    assert torch.equal(correct, rounded)
+    gradient, logits = half.gradient(torch.arange(64))
+    assert torch.equal(logits.argmax(1).eq(images.labels), rounded)
     assert {part.dtype for part in gradient} == {torch.float32}
     exact = parameters_to_vector(single.gradient(torch.arange(64))[0])
     # a rounding is a relative error of up to 2^-9, and there are about ten on the way there and back
@@ -259,7 +273,7 @@ def test_bfloat16_sees_the_weights_where_they_were_moved(images):
             expected = network(images.normalised()).argmax(1).eq(images.labels)
         assert not torch.equal(expected, before)
         assert torch.equal(landscape.correct(), expected)
-        assert torch.equal(landscape.gradient(ALL)[1], expected)
+        assert torch.equal(landscape.gradient(ALL)[1].argmax(1).eq(images.labels), expected)
     assert torch.equal(landscape.correct(), before)
 
 
@@ -286,7 +300,7 @@ def test_searches_hold_three_copies_of_the_weights(tmp_path):
     def search() -> None:
         find_scales(
             Landscape(network, images, 4), seed=0, draws=4, images_per_draw=4, starts=2, ascent_steps=3,
-            ascent_images=4, tolerance=0.5, scale_range=(1e-3, 1.0),
+            tolerance=0.5, scale_range=(1e-3, 1.0),
         )  # fmt: skip
 
     copies = 1 + peak_bytes(search, tmp_path) / copy  # the network's own was there before

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, write_rows
+from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, Measurement, write_rows
 from fusionscope.measures.parameter.perturbation import (
     SCALE_COLUMNS,
     Scale,
@@ -31,12 +31,20 @@ def test_a_file_gives_the_very_same_scales_back(tmp_path):
         "pac_bayes_mag_sigma": Scale(math.exp(-7.3), math.pi * 1e-9, NOT_CENSORED),
         "sharpness_alpha": Scale(1e-6, None, LEFT),
         "sharpness_mag_alpha": Scale(100.0, None, RIGHT),
+        "of a network at chance": Scale(None, reason="accuracy 0.10 is at most 0.1: no more can be lost"),
     }
     path = tmp_path / "scale_search.csv"
     write_rows(path, SCALE_COLUMNS, scale_rows(scales))
     found = read_scales(path)
     assert found == scales
     assert list(found) == list(scales)
+
+
+def test_a_measure_of_a_scale_that_is_not_defined_is_not_either():
+    scale = Scale(None, reason="noise cannot take 0.1")
+    expected = Measurement(None, reason="noise cannot take 0.1")
+    assert as_measurement(scale, itself) == as_measurement(scale, inverse_square) == expected
+    assert scale_measurements({"a": scale}) == {"a": expected}
 
 
 def test_a_scale_is_a_measurement_of_itself():

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from functools import partial
 from itertools import product
 
 import numpy as np
@@ -13,22 +12,19 @@ from scipy.special import expit
 from torch import Tensor
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
+from fusionscope.measures.parameter.perturbation import Scale
 from fusionscope.measures.parameter.search import (
     FIRST_DRAWS,
     FIRST_STEP,
     MAX_DROP,
     MOST_DRAWS,
     SIGN_ERROR,
-    SLOPE_STEP,
-    bootstrap_error_of_smallest,
-    bootstrap_inflation,
     crossing,
-    error_of_smallest,
     is_clear,
     largest_mean_scale,
-    largest_worst_scale,
     log_error,
     sample_until_decided,
+    smallest_broken_scale,
 )
 
 LOW, HIGH = 1e-4, 1e2
@@ -343,123 +339,62 @@ def test_an_error_that_is_reached_at_once_takes_the_first_draws_and_one_that_can
     assert max(stop for _, _, stop in hard.asked) == MOST_DRAWS
 
 
-def spread_starts(count: int, seed: int) -> np.ndarray:
-    """Logarithms of the scales at which the worst cases from `count` starts pass what is allowed."""
-    return np.random.default_rng(seed).normal(-1, 0.7, count)
+def breaking_at(*roots: float) -> list[tuple[float, Counted]]:
+    """Attacks that break the network wherever the logarithm of the scale is above their own root."""
+    return [(1.0, Counted(lambda scale, root=root: math.log(scale) > root)) for root in roots]
 
 
-def worst_scale(drop, starts: int, **options):
-    return largest_worst_scale(drop, starts=starts, **RANGE | {"tolerance": 1e-6} | options)
+def broken_scale(attacks, **options) -> Scale:
+    return smallest_broken_scale(attacks, **RANGE | {"tolerance": 0.01} | options)
 
 
-def bent(roots: np.ndarray) -> Counted:
-    """A start loses s / (1 + s) of a scale of its own."""
-    return Counted(lambda scale, start: logistic(ROOT * scale / math.exp(roots[start])))
-
-
-@pytest.mark.parametrize("starts", [1, 2, 5, 20])
-def test_the_worst_scale_is_the_smallest_of_all_starts(starts):
-    for seed in range(10):
-        drop = bent(spread_starts(starts, seed))
-        alone = [search(partial(drop.function, start=start), EXACT)[0] for start in range(starts)]
-        found = worst_scale(drop, starts)
+@pytest.mark.parametrize("tolerance", [0.3, 0.01, 1e-6])
+@pytest.mark.parametrize("guess", [1e-9, LOW, 0.02, 1.0, 50.0, math.inf])
+def test_the_broken_scale_is_where_an_attack_ends_to_break_the_network(tolerance, guess):
+    for root in (LOG_LOW + 0.5, -2.0, 0.1, LOG_HIGH - 0.5):
+        attacks = [(guess, breaks) for _, breaks in breaking_at(root)]
+        found = broken_scale(attacks, tolerance=tolerance)
         assert found.censored == NOT_CENSORED
-        assert abs(math.log(found.value) - min(alone)) < 2e-6
+        assert found.log_error is None
+        assert root < math.log(found.value) <= root + tolerance + 1e-12  # it was broken there: an upper bound
 
 
-def test_a_start_that_withstands_costs_one_look():
-    roots = np.array([-2.0, 1.0, -1.9, 0.0, 3.0])  # the first is the worst
-    drop = bent(roots)
-    found = worst_scale(drop, 5)
-    looks = Counter(start for _, start in drop.asked)
-    assert looks == {0: looks[0], 1: 1, 2: 1, 3: 1, 4: 1}
-    assert all(scale == pytest.approx(found.value) for scale, start in drop.asked if start > 0)
-    alone = bent(roots)
-    worst_scale(alone, 1)
-    assert looks[0] <= len(alone.asked) + 2  # and two for the slope that the error needs
+def test_the_search_goes_down_only_once_the_network_is_broken():
+    ((_, breaks),) = attacks = breaking_at(-3.0)
+    found = broken_scale(attacks, tolerance=1e-4)
+    asked = [math.log(scale) for (scale,) in breaks.asked]
+    broken = [position for position in asked if position > -3.0]
+    assert broken == sorted(broken, reverse=True)
+    assert math.log(found.value) == pytest.approx(broken[-1])
+    assert len(asked) < 40
 
 
-def test_a_start_that_does_not_withstand_moves_the_search_a_few_looks_on():
-    drop = bent(np.array([0.0, 1.0, -0.05, 2.0, -0.6]))
-    worst_scale(drop, 5)
-    looks = Counter(start for _, start in drop.asked)
-    assert looks[1] == looks[3] == 1
-    assert looks[2] <= 7
-    assert looks[4] <= 9 + 2
-    assert max(Counter(drop.asked).values()) == 1  # nowhere twice
+def test_a_later_attack_costs_one_look_unless_it_breaks_the_network_further_down():
+    attacks = breaking_at(-2.0, -1.0, -1.999, -2.5, 0.0)
+    found = broken_scale(attacks)
+    looks = [len(breaks.asked) for _, breaks in attacks]
+    assert (looks[1], looks[2], looks[4]) == (1, 1, 1)
+    assert -2.5 < math.log(found.value) <= -2.49
+    (position,) = (math.log(scale) for (scale,) in attacks[4][1].asked)
+    assert position == pytest.approx(math.log(found.value) - 0.01)  # where it would have been an improvement
+    alone = breaking_at(-2.5)
+    assert math.log(broken_scale(alone).value) == pytest.approx(math.log(found.value), abs=0.01)
 
 
-def test_the_search_ends_with_the_start_that_breaks_at_the_low_end():
-    drop = bent(np.array([0.0, 1.0, LOG_LOW - 3, -1.0, LOG_LOW - 4]))
-    found = worst_scale(drop, 5)
-    assert (found.value, found.log_error, found.censored) == (LOW, None, LEFT)
-    assert {start for _, start in drop.asked} == {0, 1, 2}
-    first = bent(np.array([LOG_LOW - 3, 1.0]))
-    assert worst_scale(first, 2).censored == LEFT
-    assert {start for _, start in first.asked} == {0}
+def test_what_breaks_at_the_low_end_is_censored_there_and_ends_the_search():
+    attacks = breaking_at(-2.0, LOG_LOW - 1, -5.0)
+    assert broken_scale(attacks) == Scale(LOW, None, LEFT)
+    assert not attacks[2][1].asked
+    assert broken_scale([(1e-12, lambda scale: True)]) == Scale(LOW, None, LEFT)
 
 
-def test_where_all_starts_withstand_the_high_end_is_a_lower_bound():
-    drop = bent(np.array([LOG_HIGH + 1, LOG_HIGH + 2, LOG_HIGH + 0.01]))
-    found = worst_scale(drop, 3)
-    assert (found.value, found.log_error, found.censored) == (HIGH, None, RIGHT)
-    assert Counter(start for _, start in drop.asked)[2] == 1
-    one = bent(np.array([LOG_HIGH + 1, LOG_HIGH + 2, LOG_HIGH - 0.01, LOG_HIGH + 3]))
-    found = worst_scale(one, 4)
-    assert found.censored == NOT_CENSORED
-    assert math.log(found.value) == pytest.approx(LOG_HIGH - 0.01, abs=2e-6)
-
-
-def test_its_error_is_the_bootstrap_s_over_starts_wherever_they_were_sample_until_decided():
-    # On straight lines the slope places those that withstood where their own roots are. It is the worst
-    # start's slope: the first one here, which is not the worst, is steeper.
-    for seed in range(5):
-        roots = spread_starts(12, seed)
-        roots[0] = roots.max()
-        slopes = np.array([0.05] + [0.02] * 11)
-        drop = Counted(lambda scale, k, r=roots, b=slopes: MAX_DROP + b[k] * (math.log(scale) - r[k]))
-        found = worst_scale(drop, 12, tolerance=EXACT)
-        samples = np.random.default_rng(1).choice(roots, (100_000, 12)).min(1)
-        assert found.log_error == pytest.approx(samples.std() / bootstrap_inflation(12), rel=0.02)
-
-
-def test_one_start_and_a_flat_drop_have_no_error_of_the_worst():
-    assert worst_scale(bent(np.zeros(1)), 1).log_error is None
-    # a spike as narrow as this is as low on both sides
-    spike = lambda scale, start: 0.2 if abs(math.log(scale / 0.1)) < SLOPE_STEP / 2 else 0.0  # noqa: E731
-    found = worst_scale(spike, 2)
-    assert (found.log_error, found.censored) == (None, NOT_CENSORED)
-    same = worst_scale(bent(np.zeros(4)), 4)
-    assert same.log_error == pytest.approx(0, abs=1e-5)
-
-
-@pytest.mark.parametrize("values", [[1.0, 2.0], [3.0, -1.0, 0.5, 0.5], [7.0, 1.0, 4.0, 2.0, 2.5]])
-def test_the_bootstrap_of_the_smallest_is_that_over_all_resamples(values):
-    smallest = [min(resample) for resample in product(values, repeat=len(values))]
-    found = bootstrap_error_of_smallest(torch.tensor(values, dtype=torch.float64))
-    assert found == pytest.approx(np.std(smallest), rel=1e-12)
-
-
-def test_the_bootstrap_of_the_smallest_is_that_of_many_resamples():
-    values = np.random.default_rng(0).exponential(size=25)
-    smallest = np.random.default_rng(1).choice(values, (100_000, 25)).min(1)
-    found = bootstrap_error_of_smallest(torch.from_numpy(values))
-    assert found == pytest.approx(smallest.std(), rel=0.02)
-    moved = bootstrap_error_of_smallest(torch.from_numpy(3 * values - 50))
-    assert moved == pytest.approx(3 * found, rel=1e-9)
-
-
-@pytest.mark.parametrize("n", [5, 20, 100])
-def test_the_bootstrap_of_the_smallest_is_about_the_error_that_is_made(n):
-    # the smallest of n unit exponentials is exponential with mean and standard deviation 1 / n
-    samples = torch.from_numpy(np.random.default_rng(n).exponential(size=(2000, n)))
-    reported = np.sqrt(np.mean([bootstrap_error_of_smallest(sample) ** 2 for sample in samples]))
-    assert 0.7 < reported * n < 1.4
-
-
-def test_equal_values_have_no_error():
-    assert bootstrap_error_of_smallest(torch.full((6,), 2.5, dtype=torch.float64)) < 1e-12
-    assert bootstrap_error_of_smallest(torch.tensor([2.5], dtype=torch.float64)) == 0.0
+def test_what_never_breaks_is_censored_at_the_high_end():
+    attacks = breaking_at(LOG_HIGH, LOG_HIGH + 1)
+    assert broken_scale(attacks) == Scale(HIGH, None, RIGHT)
+    assert all(math.log(breaks.asked[-1][0]) == pytest.approx(LOG_HIGH) for _, breaks in attacks)
+    # and the first that does breaks it is where the others set out from
+    found = broken_scale(breaking_at(LOG_HIGH, LOG_HIGH - 0.3))
+    assert (found.censored, math.log(found.value)) == (NOT_CENSORED, pytest.approx(LOG_HIGH - 0.3, abs=0.01))
 
 
 def test_a_share_of_the_range_that_no_draw_reaches_is_not_needed():
@@ -468,11 +403,3 @@ def test_a_share_of_the_range_that_no_draw_reaches_is_not_needed():
     root, _ = search(drop, 1e-6)
     assert root == pytest.approx(1 + math.log(ROOT) / 200, abs=1e-6)
     assert len(drop.asked) < 24
-
-
-@pytest.mark.parametrize("n", [2, 5, 16, 100])
-def test_the_error_of_the_smallest_of_exponentials_is_right_on_average(n):
-    # the smallest of n unit exponentials has standard deviation 1 / n
-    samples = np.random.default_rng(n).exponential(size=(4000, n))
-    reported = math.sqrt(np.mean([error_of_smallest(sample) ** 2 for sample in torch.from_numpy(samples)]))
-    assert reported * n == pytest.approx(1, abs=0.06)
