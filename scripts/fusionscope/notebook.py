@@ -32,13 +32,16 @@ def train(
     """Train `network` in place by SGD and return its weights in the epoch of the smallest validation loss.
 
     `recipe`: the options of TrainingRecipe, such as epochs and learning_rate; what is not given is as in the
-    study. `seed` drives the order of the images, augmentation and dropout. Raises InputError for options that
-    are not right, and when the loss stops being finite.
+    study; with `initialisation: network`, the default, training sets out from the weights that `network` has.
+    `seed` drives drawn weights, the order of the images, augmentation and dropout. Raises InputError for
+    options that are not right, and when the loss stops being finite.
     """
+    from fusionscope.networks.initialise import redraw
     from fusionscope.training.recipes import TrainingRecipe
     from fusionscope.training.train import train as train_by_sgd
 
     options = check(TrainingRecipe, recipe, "train").model_dump()
+    redraw(network, options.pop("initialisation"), generator(seed, "initial weights"))
     torch.manual_seed(seed_for(seed, "dropout"))
     order = generator(seed, "order")
     best = train_by_sgd(network, images, validation_images, order=order, **options).best_weights

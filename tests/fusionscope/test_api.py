@@ -87,5 +87,10 @@ def test_training_gives_the_weights_of_the_best_epoch_and_leaves_them_in_the_net
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
     assert not torch.equal(weights["features.0.weight"], before["features.0.weight"])
     assert not network.training
+    drawn = [
+        fusionscope.train(network, images, images, epochs=1, learning_rate=1e-9, initialisation="he")
+        for _ in range(2)
+    ]
+    assert torch.equal(*(one["features.0.weight"] for one in drawn))  # whatever it had before
     with pytest.raises(InputError, match=r"train: unknown key 'epoch'; did you mean 'epochs'\?"):
         fusionscope.train(network, images, images, epoch=1)

@@ -80,5 +80,16 @@ def check_can_be_drawn(name: str, module: nn.Module) -> None:
         )
 
 
+def redraw(network: nn.Module, initialisation: str, generator: torch.Generator) -> None:
+    """Weights by an entry of REDRAWS, in place, that depend on the generator's seed alone; "network": none.
+
+    PyTorch's global stream is afterwards as it was. Raises InputError as the entries do.
+    """
+    if initialisation != "network":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            REDRAWS[initialisation](network)
+
+
 # What is drawn where a recipe does not leave the weights as the network's own code draws them.
 REDRAWS: dict[str, Callable[[nn.Module], None]] = {"pytorch": draw_pytorch_defaults, "he": draw_he}

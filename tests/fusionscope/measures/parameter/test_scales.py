@@ -212,13 +212,13 @@ def test_a_network_that_breaks_at_once_is_censored_at_the_low_end(problem):
     assert [found[name].value for name in SCALES] == [50.0] * 4
 
 
-def test_a_network_with_dead_outputs_is_censored_not_broken(problem):
-    # its logits are not numbers at all, so it answers class 0 whatever its weights are
+def test_a_network_whose_outputs_are_no_numbers_is_refused(problem):
+    # it would answer class 0 whatever its weights are
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False)).double()
     nn.init.constant_(network[1].weight, math.nan)
     images = replace(problem.images, labels=torch.zeros(25).long())
-    found = measure_flatness(Landscape(network, images, 25))
-    assert {found[name].censored for name in SCALES} == {RIGHT}
+    with pytest.raises(InputError, match="its outputs are not finite on 25 of 25 images"):
+        measure_flatness(Landscape(network, images, 25))
 
 
 class Forgetful(nn.Module):
