@@ -20,7 +20,6 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from fusionscope.errors import InputError
 from machinery import run_lock, settings
-from machinery.finished import finished_experiments
 from machinery.study import Study
 
 MAIN = workflow.is_main_process
@@ -78,15 +77,3 @@ def growing(amount):
 def fusion_gpu(wildcards):
     """A GPU where a fusion runs networks on images; matching weights alone does without."""
     return GPU if STUDY.runs_networks(wildcards) else 0
-
-
-def experiments_of_tables(wildcards):
-    """The experiments of the table over all, in the order of the configuration, and what to read of each
-    besides inputs: nothing of this run's, the files of those that earlier runs finished.
-
-    With results in a storage there are no others: a job is given its inputs alone.
-    """
-    stored = workflow.storage_settings.default_storage_provider is not None
-    others = {} if stored else finished_experiments(SETTINGS, is_there, as_kept)
-    there = {name: {} for name in STUDY.experiments} | others
-    return {name: there[name] for name in SETTINGS["experiments"] if name in there}

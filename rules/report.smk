@@ -1,4 +1,17 @@
 # Tables and plots for people.
+from machinery.finished import finished_experiments
+
+
+def experiments_of_tables(wildcards):
+    """The experiments of the table over all, in the order of the configuration, and what to read of each
+    besides inputs: nothing of this run's, the files of those that earlier runs finished.
+
+    With results in a storage there are no others: a job is given its inputs alone.
+    """
+    stored = workflow.storage_settings.default_storage_provider is not None
+    others = {} if stored else finished_experiments(SETTINGS, is_there, as_kept)
+    there = {name: {} for name in STUDY.experiments} | others
+    return {name: there[name] for name in SETTINGS["experiments"] if name in there}
 
 
 rule collect_measurements:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.images import Images
-from fusionscope.measurement import Measurement
+from fusionscope.measurement import LEFT, RIGHT, Measurement
 from fusionscope.measures.parameter.attack import Attack, BoxSize, Target, directions
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.perturbation import EPSILON, Scale, as_measurement, itself
@@ -123,6 +123,10 @@ class Searches:
 
     @cached_property
     def alpha_mag(self) -> Scale:
+        """LEFT-censored without a search where the box of alpha lies inside that of epsilon alone."""
+        even = self.alpha
+        if even.value is not None and even.censored != RIGHT and even.value <= EPSILON:
+            return Scale(self.scale_range[0], None, LEFT)
         return self.largest_box(magnitude_box)
 
     @cached_property

@@ -15,6 +15,7 @@ from torch import nn
 from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, Measurement
+from fusionscope.measures.parameter.attack import Attack, Direction, Target
 from fusionscope.measures.parameter.landscape import Landscape, flatten_parameters
 from fusionscope.measures.parameter.perturbation import EPSILON
 from fusionscope.measures.parameter.scales import (
@@ -23,6 +24,7 @@ from fusionscope.measures.parameter.scales import (
     even_noise,
     find_scales,
     gaussian_drops,
+    magnitude_box,
     magnitude_noise,
     sigma,
     sigma_mag,
@@ -335,3 +337,16 @@ def test_options_are_those_of_the_recipe(problem):
         sigma(problem.network, problem.images, draw=3)
     with pytest.raises(InputError, match=r"^scale_range: 2 is not below 1"):
         alpha(problem.network, problem.images, scale_range=(2.0, 1.0))
+
+
+def test_a_network_that_epsilon_alone_breaks_is_censored_without_a_search():
+    """The box of alpha' holds that of epsilon, and so that of an alpha below it; an attack on it agrees."""
+    small = Problem(weight_scale=0.005)  # margins shrink with the weights, and alpha with them
+    found = find_scales(small.landscape, **OPTIONS)
+    assert found["sharpness_alpha"].value <= EPSILON
+    lowest = OPTIONS["scale_range"][0]
+    assert (found["sharpness_mag_alpha"].value, found["sharpness_mag_alpha"].censored) == (lowest, LEFT)
+    target = Target(small.landscape, small.landscape.correct(), magnitude_box)
+    with small.landscape.restoring_weights():
+        attack = Attack(target, Direction(1.0), steps=30, stream=torch.Generator())
+        assert attack.breaks(lowest)
