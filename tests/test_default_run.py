@@ -83,7 +83,7 @@ def test_results_csv_is_complete(experiment):
         assert [counted[f"{parent}_seed{seed}"] for parent in PARENTS] == [of_all] * 2
         # children: the ensemble, connectivity
         children = [counted[f"{child}_seed{seed}"] for child in (*CHILDREN, REPAIRED)]
-        assert children == [of_all + 1 + 4] * 3
+        assert children == [of_all + 1 + 5] * 3
     assert len(measured[measured.Metric.isin(margins) & measured.Model.str.startswith("parent")]) == 3 * 2 * 2
 
 
