@@ -18,9 +18,9 @@ def test_twelve_children_are_finite_and_measured_in_all_spaces(fresh):
     fresh.run()
     measurements = pd.read_csv(fresh.folder / "results/measurements.csv")
     children = measurements[measurements.model.isin(CHILDREN)]
-    assert children.value.map(math.isfinite).all()
+    assert (children.value.map(math.isfinite) | children.reason.notna()).all()
     spaces = children.groupby(["experiment", "model"]).space.agg(set)
     assert len(spaces) == 12
     wanted = {f"{name}_space" for name in ("input", "parameter", "prediction", "connectivity")}
     assert all(found == wanted for found in spaces)
-    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 3 + 7 + 4).all()
+    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 3 + 7 + 5).all()

@@ -8,9 +8,13 @@ import pandas as pd
 from fusionscope.files import whole_file
 
 
+# Columns of names: those of the layers of nn.Sequential, "0.1" say, look like numbers.
+NAMES = dict.fromkeys(("experiment", "model", "fusion", "group", "layer"), str)
+
+
 def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
     """The rows of many CSV files of the same columns, in the order of `paths`."""
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return pd.concat([pd.read_csv(path, dtype=NAMES) for path in paths], ignore_index=True)
 
 
 def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.DataFrame | None:
@@ -18,7 +22,7 @@ def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.
     expected, tables = list(columns), []
     for path in paths:
         try:
-            tables.append(pd.read_csv(path))
+            tables.append(pd.read_csv(path, dtype=NAMES))
         except ValueError:  # nothing in it, or no table: what pandas raises is a ValueError
             return None
         if list(tables[-1].columns) != expected:

@@ -79,3 +79,9 @@ def test_writing_what_was_read_gives_the_same_numbers(tmp_path):
     write_table(read_tables([tmp_path / "once.csv"]), tmp_path / "twice.csv")
     assert (tmp_path / "once.csv").read_bytes() == (tmp_path / "twice.csv").read_bytes()
     assert b"\r" not in (tmp_path / "once.csv").read_bytes()
+
+
+def test_names_of_layers_that_look_like_numbers_stay_names(tmp_path):
+    path = tmp_path / "variance.csv"
+    write_rows(path, ["layer", "ratio"], [{"layer": name, "ratio": 0.5} for name in ("0.0", "0.10", "1")])
+    assert read_tables([path]).layer.tolist() == ["0.0", "0.10", "1"]
