@@ -7,7 +7,6 @@ import pandas as pd
 
 from fusionscope.files import whole_file
 
-
 # Columns of names: those of the layers of nn.Sequential, "0.1" say, look like numbers.
 NAMES = dict.fromkeys(("experiment", "model", "fusion", "group", "layer"), str)
 
