@@ -1,17 +1,5 @@
 # Tables and plots for people.
-from machinery.finished import finished_experiments
-
-
-def experiments_of_tables(wildcards):
-    """The experiments of the table over all, in the order of the configuration, and what to read of each
-    besides inputs: nothing of this run's, the files of those that earlier runs finished.
-
-    With results in a storage there are no others: a job is given its inputs alone.
-    """
-    stored = workflow.storage_settings.default_storage_provider is not None
-    others = {} if stored else finished_experiments(SETTINGS, is_there, as_kept)
-    there = {name: {} for name in STUDY.experiments} | others
-    return {name: there[name] for name in SETTINGS["experiments"] if name in there}
+from machinery.finished import experiments_of_tables
 
 
 rule collect_measurements:
@@ -32,7 +20,13 @@ rule collect_measurements:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        experiments=experiments_of_tables,
+        experiments=lambda wildcards: experiments_of_tables(
+            SETTINGS,
+            STUDY.experiments,
+            is_there,
+            as_kept,
+            stored=workflow.storage_settings.default_storage_provider is not None,
+        ),
         code=STUDY.code("collect_measurements"),
     script:
         "../scripts/collect_measurements.py"

@@ -6,7 +6,7 @@ when that changes.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,24 @@ from machinery.settings import resolve_experiment
 from machinery.study import Study
 
 Finished = dict[str, dict[str, Any]]
+
+
+def experiments_of_tables(
+    settings: Mapping[str, Any],
+    run: Iterable[str],
+    exists: Callable[[str], bool],
+    as_kept: Callable[[str], str],
+    *,
+    stored: bool,
+) -> Finished:
+    """The experiments of the table over all, in the order of the configuration, and what to read of each
+    besides inputs: nothing of those of this `run`, the files of those that earlier runs finished.
+
+    With results in a storage (`stored`) there are no others: a job is given its inputs alone.
+    """
+    others = {} if stored else finished_experiments(settings, exists, as_kept)
+    there: Finished = {name: {} for name in run} | others
+    return {name: there[name] for name in settings["experiments"] if name in there}
 
 
 def finished_experiments(
