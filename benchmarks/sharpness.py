@@ -23,8 +23,9 @@ from torch.nn import functional as F
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from fusionscope.evaluation import margins  # noqa: E402
 from fusionscope.images import load_images  # noqa: E402
-from fusionscope.measures.parameter.attack import Target, margins  # noqa: E402
+from fusionscope.measures.parameter.attack import Target  # noqa: E402
 from fusionscope.measures.parameter.landscape import Landscape, fastest_layout  # noqa: E402
 from fusionscope.measures.parameter.scales import even_box, find_scales  # noqa: E402
 from fusionscope.networks.build import load_network  # noqa: E402

@@ -1,5 +1,7 @@
 """What a network answers on images, and how good the answers are."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +43,14 @@ def check_finite(logits: Tensor, network: nn.Module, name: str | None = None) ->
 def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """(n,) bool: whether the largest logit is at the label; never where a logit is not finite."""
     return logits.argmax(1).eq(labels) & logits.isfinite().all(1)
+
+
+def margins(logits: Tensor, labels: Tensor, into: int | None = None) -> Tensor:
+    """(n,): by how much the label's logit exceeds the largest of the others, or that of the class `into`."""
+    own = logits.gather(1, labels.view(-1, 1)).squeeze(1)
+    if into is None:
+        return own - logits.scatter(1, labels.view(-1, 1), -math.inf).amax(1)
+    return own - logits[:, into]
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

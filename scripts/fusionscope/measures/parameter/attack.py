@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fusionscope.evaluation import is_correct
+from fusionscope.evaluation import is_correct, margins
 from fusionscope.measures.parameter.landscape import Landscape, Losses
 from fusionscope.measures.parameter.search import MAX_DROP
 
@@ -203,14 +203,6 @@ class Attack:
         torch.minimum(u, box, out=u)
         torch.maximum(u, box.neg_(), out=u)
         return u.add_(w)
-
-
-def margins(logits: Tensor, labels: Tensor, into: int | None = None) -> Tensor:
-    """(n,): by how much the label's logit exceeds the largest of the others, or that of the class `into`."""
-    own = logits.gather(1, labels.view(-1, 1)).squeeze(1)
-    if into is None:
-        return own - logits.scatter(1, labels.view(-1, 1), -math.inf).amax(1)
-    return own - logits[:, into]
 
 
 def kept(logits: Tensor, labels: Tensor, *, softness: float, into: int | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fusionscope.evaluation import predict
+from fusionscope.evaluation import margins, predict
 from fusionscope.graph.trace import operation, shape
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement, undefined
@@ -170,9 +170,7 @@ def logs(norms: Sequence[float]) -> list[float]:
 
 def margin_quantile(logits: Tensor, labels: Tensor) -> float:
     """The 10th percentile of the margins f(x)_y - max_{k != y} f(x)_k of logits (n, classes)."""
-    own = logits.gather(1, labels.view(-1, 1)).squeeze(1)
-    others = logits.scatter(1, labels.view(-1, 1), -math.inf).amax(1)
-    return (own - others).double().quantile(MARGIN_QUANTILE).item()
+    return margins(logits, labels).double().quantile(MARGIN_QUANTILE).item()
 
 
 def gradient_square(landscape: Landscape) -> float:

@@ -14,8 +14,9 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fusionscope.evaluation import margins
 from fusionscope.measurement import NOT_CENSORED
-from fusionscope.measures.parameter.attack import Attack, Direction, Target, directions, kept, margins
+from fusionscope.measures.parameter.attack import Attack, Direction, Target, directions, kept
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.perturbation import EPSILON
 from fusionscope.measures.parameter.scales import even_box, find_scales, magnitude_box
