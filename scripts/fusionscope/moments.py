@@ -8,6 +8,13 @@ differently, and what is fused or repaired with either keeps its bits: they stay
 import torch
 from torch import Tensor
 
+SMALLEST_STD = 1e-6  # of the mean, below which what is left is rounding: float32 rounds at 1e-7
+
+
+def varies(var: Tensor, mean: Tensor) -> Tensor:
+    """(n,) bool: whether there is more to the variances `var` (n,) than single precision's rounding."""
+    return var > (SMALLEST_STD * mean).square()
+
 
 class JointMoments:
     """Means, variances and covariance of two sets of neurons, whatever the batches.

@@ -11,10 +11,9 @@ from fusionscope.alignment.groups import ActivationAxis, Group
 from fusionscope.fusion.pair import Match, Pair, ToMap
 from fusionscope.fusion.transport import Solver, proportional, uniform
 from fusionscope.images import Images
-from fusionscope.moments import JointMoments
+from fusionscope.moments import JointMoments, varies
 
 BATCH = 64  # images at once
-SMALLEST_STD = 1e-6  # of an activation's mean, below which a neuron is constant (float32 rounds at 1e-7)
 
 
 def activation_moments(pair: Pair, activations: str, images: Images) -> list[list[JointMoments]]:
@@ -68,8 +67,7 @@ def correlation_cost(joint: JointMoments) -> Tensor:
 
 def varying_std(var: Tensor, mean: Tensor) -> Tensor:
     """(n,) standard deviations; infinite where all there is is rounding."""
-    std = var.sqrt()
-    return torch.where(std > SMALLEST_STD * mean.abs(), std, torch.inf)
+    return torch.where(varies(var, mean), var.sqrt(), torch.inf)
 
 
 def distance_cost(joint: JointMoments) -> Tensor:

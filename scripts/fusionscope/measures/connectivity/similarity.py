@@ -19,6 +19,7 @@ from fusionscope.alignment.activations import dtype_of, record, traced_with
 from fusionscope.alignment.groups import SAME_FUNCTION, ActivationAxis, alignment_groups
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement, undefined
+from fusionscope.moments import varies
 from fusionscope.weights import Weights
 
 CKA_COLUMNS = ("seed", "model", "parent", "group", "cka", "reason")  # of a CSV file; `model` is the child
@@ -26,7 +27,6 @@ CKA_COLUMNS = ("seed", "model", "parent", "group", "cka", "reason")  # of a CSV 
 FEWEST_IMAGES = 4  # the unbiased estimator divides by n (n - 3)
 NUMBERS_AT_ONCE = 2**27  # of activations that are held: 512 MiB in single precision
 FEATURES_AT_ONCE = 4096  # of those, in double precision
-SINGLE_PRECISION = 1e-6  # deviations that small, relative to the mean, are float32's rounding
 ROUNDING = 1e-10  # what is left of a Gram matrix relative to it, if all that is left is rounding
 
 FEW = f"there are fewer than {FEWEST_IMAGES} images"
@@ -193,8 +193,7 @@ def add_products(gram: Tensor, x: Tensor) -> None:
         part = part.double()
         mean = part.mean(0)
         part = part - mean
-        varies = part.square().mean(0) > (SINGLE_PRECISION * mean).square()
-        part = part * varies
+        part = part * varies(part.square().mean(0), mean)
         gram.addmm_(part, part.T)
 
 

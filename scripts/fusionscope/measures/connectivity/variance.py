@@ -16,14 +16,13 @@ from fusionscope.evaluation import check_finite
 from fusionscope.fusion.repair import at, batch_norms, channel_axis, inputs_of
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement, undefined
-from fusionscope.moments import ChannelMoments
+from fusionscope.moments import ChannelMoments, varies
 from fusionscope.networks.biases import renormalised_layers
 from fusionscope.weights import Weights
 
 # of a CSV file; `model` is the child, `ratio` is empty where the parents' neurons do not vary
 VARIANCE_COLUMNS = ("seed", "model", "layer", "child_variance", "parents_variance", "ratio")
 
-SINGLE_PRECISION = 1e-6  # deviations that small, relative to the mean, are float32's rounding
 NO_LAYERS = "there is no layer that repair knows and in which the parents' neurons vary"
 
 
@@ -74,8 +73,7 @@ def take_in(
 
 def mean_variance(moments: ChannelMoments) -> float:
     """Over channels; one that varies by no more than rounding does not vary."""
-    varies = moments.var > (SINGLE_PRECISION * moments.mean).square()
-    return (moments.var * varies).mean().item()
+    return (moments.var * varies(moments.var, moments.mean)).mean().item()
 
 
 def compare(child: Mapping[str, float], parents: Sequence[Mapping[str, float]]) -> list[LayerVariance]:
