@@ -108,6 +108,12 @@ def legend_below(figure: Figure, handles: list[Line2D], *, columns: int) -> None
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=NORMAL)
 
 
+def legend_height(handles: Sequence[Line2D], columns: int) -> float:
+    """Inches that `legend_below` takes for handles in so many columns."""
+    lines = max(str(handle.get_label()).count("\n") + 1 for handle in handles)
+    return LINE_HEIGHT * lines * math.ceil(len(handles) / columns)
+
+
 def marker(colour: str, shape: str, label: str, face: str | None = None) -> Line2D:
     """A legend's handle without a line."""
     return Line2D(

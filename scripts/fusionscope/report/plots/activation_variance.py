@@ -14,7 +14,6 @@ from fusionscope.report.style import (
     GREY,
     LARGE,
     LEGEND_ENTRY,
-    LINE_HEIGHT,
     LINE_PLOT_HEIGHT,
     LINE_PLOT_WIDTH,
     NORMAL,
@@ -22,6 +21,7 @@ from fusionscope.report.style import (
     empty_figure,
     in_order,
     legend_below,
+    legend_height,
     look,
     note,
     style_axes,
@@ -108,9 +108,3 @@ def legend_handles(children: Sequence[str], *, several_seeds: bool) -> list[Line
         handles.append(Line2D([], [], color=GREY, linewidth=1.8, label="geometric mean of seeds"))
         handles.append(Line2D([], [], color=GREY, linewidth=7, alpha=0.3, label="smallest to largest"))
     return handles
-
-
-def legend_height(handles: Sequence[Line2D], columns: int) -> float:
-    """Inches that `legend_below` takes for handles in so many columns."""
-    lines = max(str(handle.get_label()).count("\n") + 1 for handle in handles)
-    return LINE_HEIGHT * lines * math.ceil(len(handles) / columns)

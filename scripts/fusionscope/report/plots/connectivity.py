@@ -22,6 +22,7 @@ from fusionscope.report.style import (
     empty_figure,
     in_order,
     legend_below,
+    legend_height,
     look,
     note,
     style_axes,
@@ -109,9 +110,3 @@ def path_handles(paths: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> list
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.8, label=single))
         handles.append(Line2D([], [], color=GREY, linewidth=2, label=mean))
     return handles
-
-
-def legend_height(handles: list[Line2D], columns: int) -> float:
-    """Inches that `legend_below` takes for handles in this many columns."""
-    lines = max(str(handle.get_label()).count("\n") + 1 for handle in handles)
-    return LINE_HEIGHT * lines * math.ceil(len(handles) / columns)
