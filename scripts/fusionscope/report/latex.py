@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
-from fusionscope.measures.names import METRICS
+from fusionscope.report.metric_labels import with_bound
 
 SIGNS = {LEFT: "<", RIGHT: ">", NOT_CENSORED: ""}
 DIGITS = 3
@@ -23,7 +23,7 @@ def summary_latex(summary: pd.DataFrame, models: Sequence[str], caption: str, la
     wide = cells.pivot(index=["space", "metric"], columns="model", values="cell")
     order = cells[["space", "metric"]].drop_duplicates()
     wide = wide.loc[pd.MultiIndex.from_frame(order), list(models)].fillna(MISSING)
-    wide.index = [latex_metric(metric) for _, metric in wide.index]
+    wide.index = [with_bound(metric.replace("_", r"\_"), metric) for _, metric in wide.index]
     wide.columns = [model.replace("_", r"\_") for model in wide.columns]
     return wide.style.to_latex(
         hrules=True, caption=caption, label=label, column_format="l" + "r" * len(models)
@@ -36,13 +36,6 @@ def summary_caption(experiment: str) -> str:
         experiment.replace("_", r"\_") + ": median and range over seeds, $n$ of them where others have no "
         "value. After $<$ or $>$ stands a bound: a search ended at the end of its range or did not converge."
     )
-
-
-def latex_metric(metric: str) -> str:
-    """The name of a metric and, where by definition it bounds what the name says, on which side."""
-    bound = METRICS[metric].bound if metric in METRICS else None
-    suffix = f" ({bound} bound)" if bound and "bound" not in metric else ""
-    return metric.replace("_", r"\_") + suffix
 
 
 def latex_cell(row: Any) -> str:

@@ -14,8 +14,13 @@ def metric_name(metric: str) -> str:
     """
     if metric not in METRICS:
         return metric.replace("_", " ")
-    label, bound = METRICS[metric].label, METRICS[metric].bound
-    return f"{label} ({bound} bound)" if bound and "bound" not in label else label
+    return with_bound(METRICS[metric].label, metric)
+
+
+def with_bound(name: str, metric: str) -> str:
+    """`name` of a metric, and on which side it bounds what it says, if it does so by definition."""
+    bound = METRICS[metric].bound if metric in METRICS else None
+    return f"{name} ({bound} bound)" if bound and "bound" not in name else name
 
 
 def unit_of(metric: str) -> str | None:
