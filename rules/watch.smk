@@ -15,7 +15,15 @@ if MAIN and ALONE and not workflow.dryrun:
     logger.addHandler(PROGRESS)
 
 
-def record_run(state, snakemake_log):
+def end_run(state, snakemake_log):
+    """Record the run; the last thing to be said, lest it be overlooked, are parents at chance."""
+    at_chance = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
+    record_run(state, snakemake_log, at_chance)
+    if at_chance:
+        logger.warning(chance.summary(at_chance))
+
+
+def record_run(state, snakemake_log, at_chance):
     """Write down what ran, with what, where, and what it took. No reason for a run to fail."""
     if workflow.touch:
         return
@@ -27,7 +35,7 @@ def record_run(state, snakemake_log):
             "command": shlex.join(["snakemake", *sys.argv[1:]]),
             "experiments": list(STUDY.experiments),
             "jobs": {"planned": PROGRESS.total, "done": PROGRESS.done},
-            "parents_at_chance": chance.parents_at_chance(STUDY.experiments.values(), LOGS),
+            "parents_at_chance": at_chance,
             "git": provenance.git_state(ROOT),
             "python": sys.version.split()[0],
             "packages": provenance.versions(),
@@ -40,18 +48,9 @@ def record_run(state, snakemake_log):
         logger.warning(f"{RECORD} could not be written: {error}")
 
 
-def tell_of_parents_at_chance():
-    """The last thing to be said, lest it be overlooked."""
-    found = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
-    if found:
-        logger.warning(chance.summary(found))
-
-
 onsuccess:
-    record_run("succeeded", log)
-    tell_of_parents_at_chance()
+    end_run("succeeded", log)
 
 
 onerror:
-    record_run("failed", log)
-    tell_of_parents_at_chance()
+    end_run("failed", log)
