@@ -15,7 +15,7 @@ from fusionscope.errors import InputError
 from fusionscope.graph.trace import INPUT_SHAPE, input_shape
 from fusionscope.networks.biases import give_biases
 from fusionscope.networks.external import make_architecture, reason
-from fusionscope.networks.initialise import REDRAWS, initialise
+from fusionscope.networks.initialise import REDRAWS, global_stream, initialise
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.registry import resolve
 from fusionscope.weights import load_weights, set_weights
@@ -87,8 +87,7 @@ def initialised(
     the study's, and their maker for others; or an entry of REDRAWS. Makers and REDRAWS draw from PyTorch's
     global stream: it is seeded for them, and afterwards as it was.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
+    with global_stream(generator):
         network = build(num_classes, **spec)
         if initialisation != "network":
             REDRAWS[initialisation](network)

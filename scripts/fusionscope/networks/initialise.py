@@ -1,6 +1,7 @@
 """Fresh weights: those that the study's networks start from, and two ways that suit any network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -86,9 +87,16 @@ def redraw(network: nn.Module, initialisation: str, generator: torch.Generator) 
     PyTorch's global stream is afterwards as it was. Raises InputError as the entries do.
     """
     if initialisation != "network":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
+        with global_stream(generator):
             REDRAWS[initialisation](network)
+
+
+@contextmanager
+def global_stream(generator: torch.Generator) -> Iterator[None]:
+    """Inside, PyTorch's global stream is seeded by the generator's seed; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        yield
 
 
 # What is drawn where a recipe does not leave the weights as the network's own code draws them.
