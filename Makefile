@@ -12,10 +12,10 @@ results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 
 test: $(READY)
-	$(BIN)/pytest -n auto -m "not slow and not default_run and not slurm" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow and not default_run and not slurm and not faults" $(ARGS)
 
 test-slow: $(READY)
-	$(BIN)/pytest -n auto -m "slow and not slurm" $(ARGS)
+	$(BIN)/pytest -n auto -m "slow and not slurm and not faults" $(ARGS)
 
 # Where SLURM is running: tests/workflow/test_slurm.py says what it needs.
 test-slurm: $(READY)

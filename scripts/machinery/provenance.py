@@ -31,6 +31,7 @@ PACKAGES = (
     "curvlinops-for-pytorch",
     "tqdm",
     "filelock",
+    "safetensors",
     "snakemake-executor-plugin-slurm",
     "snakemake-storage-plugin-fs",
 )
