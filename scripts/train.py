@@ -10,7 +10,7 @@ with job.running(snakemake) as running:
     from fusionscope.networks.build import initialised
     from fusionscope.seeding import generator, seed_for
     from fusionscope.training.train import train
-    from fusionscope.weights import save_weights
+    from fusionscope.weights import save_weights, weights_of
     from machinery import chance, compute, epochs
 
     running.start_work()
@@ -29,7 +29,7 @@ with job.running(snakemake) as running:
         initialisation=initialisation,
         **spec,
     )
-    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    initial = {name: tensor.clone() for name, tensor in weights_of(network).items()}
 
     torch.manual_seed(seed_for(*role, "dropout"))  # which layers draw from the global stream
     last_epoch = compute.last_epoch(running, snakemake.output.weights)

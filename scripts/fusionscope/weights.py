@@ -10,6 +10,7 @@ from fusionscope.errors import InputError
 from fusionscope.files import whole_file
 
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
+EXTRA_STATE = "_extra_state"  # PyTorch's name for what a module's get_extra_state gives
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -30,7 +31,7 @@ def load_weights(path: str | Path, network: nn.Module) -> Weights:
     shape or type, or not finite. `network` is not touched.
     """
     weights = state_dict(read_file(path), path)
-    check_weights(weights, network.state_dict(), path)
+    check_weights(weights, weights_of(network), path)
     return weights
 
 
@@ -46,10 +47,10 @@ def load_several(path: str | Path, network: nn.Module) -> dict[str, Weights]:
     """What `save_several` wrote, each checked as in `load_weights`."""
     models: dict[str, Weights] = {}
     for key, tensor in state_dict(read_file(path), path).items():
-        model, name = key.split("/")
+        model, name = key.split("/", 1)  # a submodule's name may have one, a model's has none
         models.setdefault(model, {})[name] = tensor
     for model, weights in models.items():
-        check_weights(weights, network.state_dict(), f"{path}, {model}")
+        check_weights(weights, weights_of(network), f"{path}, {model}")
     return models
 
 
@@ -65,10 +66,27 @@ def read_file(path: str | Path) -> object:
 
 
 def state_dict(content: object, source: str | Path) -> Weights:
-    """What a file holds, if it is tensors by name. Raises InputError if not."""
+    """What a file holds, if it is tensors by name, without extra state. Raises InputError if not."""
+    if isinstance(content, Mapping):
+        content = without_extra_state(content)
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{source}: is not a state dict (tensors by name); save network.state_dict()")
     return dict(content)
+
+
+def weights_of(network: nn.Module) -> Weights:
+    """The state dict of `network`, its own tensors, without extra state."""
+    return without_extra_state(network.state_dict())
+
+
+def without_extra_state(state: Mapping) -> dict:
+    """A state dict without what `get_extra_state` adds: it may be anything, and has no mean."""
+    return {name: value for name, value in state.items() if not is_extra_state(name)}
+
+
+def is_extra_state(name: object) -> bool:
+    """Whether a name in a state dict is that of what `get_extra_state` gives."""
+    return str(name).split(".")[-1] == EXTRA_STATE
 
 
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path) -> None:
@@ -92,7 +110,7 @@ def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 @torch.no_grad()
 def set_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights` into `network`, all of them, whatever its own way of loading wants to know besides."""
-    own = network.state_dict()
+    own = weights_of(network)
     if own.keys() != weights.keys():
         raise KeyError(f"not the weights of this network: {sorted(own.keys() ^ weights.keys())[:3]}")
     for name, tensor in own.items():
@@ -109,9 +127,8 @@ def combine(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
     child = {}
     for name, most in weights[main].items():
         tensors = [part[name] for part in weights]
-        if not most.is_floating_point():
-            mean = sum(share * tensor.double() for share, tensor in zip(shares, tensors, strict=True))
-            child[name] = torch.as_tensor(mean).round().to(most.dtype)
+        if not (most.is_floating_point() or most.is_complex()):
+            child[name] = whole_mean(tensors, shares)
         elif tuple(shares) == (0.5, 0.5):
             child[name] = (tensors[0] + tensors[1]) / 2
         else:
@@ -119,3 +136,11 @@ def combine(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) ->
                 share * (tensor - most) for share, tensor in zip(shares, tensors, strict=True)
             )
     return child
+
+
+def whole_mean(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """The rounded mean of whole numbers; equal ones stay what they are, however large."""
+    if all(torch.equal(tensor, tensors[0]) for tensor in tensors):
+        return tensors[0].clone()
+    mean = sum(share * tensor.double() for share, tensor in zip(shares, tensors, strict=True))
+    return torch.as_tensor(mean).round().to(tensors[0].dtype)

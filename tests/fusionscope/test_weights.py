@@ -4,12 +4,21 @@ import pickle
 from pathlib import Path
 
 import cases
+import odd_networks
 import pytest
 import torch
 
 from fusionscope.errors import InputError
 from fusionscope.networks.build import build
-from fusionscope.weights import load_several, load_weights, save_several, save_weights, set_weights
+from fusionscope.weights import (
+    combine,
+    load_several,
+    load_weights,
+    save_several,
+    save_weights,
+    set_weights,
+    weights_of,
+)
 
 
 @pytest.fixture
@@ -265,3 +274,33 @@ def test_a_bad_one_of_several_state_dicts_is_named(tmp_path):
     save_several({"parent_1": weights, "parent_3": broken}, tmp_path / "aligned.pth")
     with pytest.raises(InputError, match=r"aligned\.pth, parent_3: classifier\.weight has values"):
         load_several(tmp_path / "aligned.pth", cases.network_of("VGG11"))
+
+
+@pytest.mark.parametrize("make", [odd_networks.ExtraState, odd_networks.ExtraStateOfTensors])
+def test_extra_state_is_left_out_of_weights_and_of_files(make, tmp_path):
+    network = make()
+    assert "_extra_state" in network.state_dict()
+    assert "_extra_state" not in weights_of(network)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    weights = load_weights(tmp_path / "w.pth", network)
+    set_weights(network, weights)
+    assert weights.keys() == weights_of(network).keys()
+
+
+def test_submodules_may_have_a_slash_in_their_name(tmp_path):
+    network = odd_networks.SlashInAName()
+    save_several({"parent_1": weights_of(network)}, tmp_path / "aligned.pth")
+    assert "branch/a.weight" in load_several(tmp_path / "aligned.pth", network)["parent_1"]
+
+
+def test_whole_numbers_that_parents_have_alike_stay_what_they_are():
+    large = {"key": torch.tensor(2**60 + 1), "order": torch.tensor([2, 0, 1])}
+    child = combine([large, large], [0.5, 0.5])
+    assert all(torch.equal(child[name], tensor) for name, tensor in large.items())
+    assert combine([{"n": torch.tensor(3)}, {"n": torch.tensor(6)}], [0.5, 0.5])["n"] == 4
+
+
+def test_the_mean_of_complex_numbers_is_complex():
+    one, other = {"z": torch.tensor([1 + 2j])}, {"z": torch.tensor([3 - 4j])}
+    assert torch.equal(combine([one, other], [0.5, 0.5])["z"], torch.tensor([2 - 1j]))
+    assert torch.equal(combine([one, other], [0.25, 0.75])["z"], torch.tensor([2.5 - 2.5j]))

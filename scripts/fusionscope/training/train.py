@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fusionscope.errors import InputError
 from fusionscope.evaluation import accuracy, mean_loss, raw_logits
 from fusionscope.images import AUGMENTATIONS, Images
-from fusionscope.weights import set_weights
+from fusionscope.weights import set_weights, weights_of
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
 
@@ -120,7 +120,7 @@ def train(
         on_epoch(epoch)
         if epoch.validation_loss < best.loss:
             # a copy: the live weights go on moving
-            weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in weights_of(network).items()}
             best = Best(weights, epoch.validation_loss, number)
         if keep is not None:
             past = {"best": dict(vars(best)), "curve": [epoch.as_row() for epoch in curve]}
@@ -175,7 +175,7 @@ def describe(
 def snapshot(moving: Moving) -> dict[str, Any]:
     """What the next step depends on: weights, momentum, schedule, and the state of every random stream."""
     return {
-        "network": moving.network.state_dict(),
+        "network": weights_of(moving.network),
         "optimizer": moving.optimizer.state_dict(),
         "scheduler": moving.scheduler.state_dict(),
         "order": moving.order.get_state(),
