@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from fusionscope.errors import InputError
 from fusionscope.files import whole_file
+from fusionscope.weight_files import read_file
+from fusionscope.weight_forms import COUNTER, is_extra_state, weights_for
 
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
-EXTRA_STATE = "_extra_state"  # PyTorch's name for what a module's get_extra_state gives
 
 
 def save_weights(weights: Mapping[str, Tensor], path: str | Path) -> None:
@@ -25,14 +26,12 @@ def save_whole(content: object, path: str | Path) -> None:
 
 
 def load_weights(path: str | Path, network: nn.Module) -> Weights:
-    """The state dict at `path`, on the CPU, if it is one for `network`; nothing is unpickled.
+    """The weights for `network` in the file at `path`, on the CPU; nothing is unpickled.
 
-    Raises InputError naming the file and the first parameter that is missing, unknown, of another
-    shape or type, or not finite. `network` is not touched.
+    Raises InputError naming the file and what is wrong with it: see `read_file` and `weights_for`, which
+    also say which forms are taken. `network` is not touched.
     """
-    weights = state_dict(read_file(path), path)
-    check_weights(weights, weights_of(network), path)
-    return weights
+    return weights_for(weights_of(network), read_file(path), path, counters_used(network))
 
 
 def save_several(models: Mapping[str, Mapping[str, Tensor]], path: str | Path) -> None:
@@ -45,33 +44,15 @@ def save_several(models: Mapping[str, Mapping[str, Tensor]], path: str | Path) -
 
 def load_several(path: str | Path, network: nn.Module) -> dict[str, Weights]:
     """What `save_several` wrote, each checked as in `load_weights`."""
-    models: dict[str, Weights] = {}
-    for key, tensor in state_dict(read_file(path), path).items():
+    content = read_file(path)
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) and "/" in key for key in content):
+        raise InputError(f"{path}: is not a file of several models; delete it, and it is made again")
+    models: dict[str, dict[str, object]] = {}
+    for key, tensor in content.items():
         model, name = key.split("/", 1)  # a submodule's name may have one, a model's has none
         models.setdefault(model, {})[name] = tensor
-    for model, weights in models.items():
-        check_weights(weights, weights_of(network), f"{path}, {model}")
-    return models
-
-
-def read_file(path: str | Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; put the weights there or train them") from error
-    except Exception as error:  # torch raises half a dozen kinds for files that are no checkpoints
-        raise InputError(
-            f"{path}: cannot be read as a PyTorch state dict: truncated, or another kind of file"
-        ) from error
-
-
-def state_dict(content: object, source: str | Path) -> Weights:
-    """What a file holds, if it is tensors by name, without extra state. Raises InputError if not."""
-    if isinstance(content, Mapping):
-        content = without_extra_state(content)
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{source}: is not a state dict (tensors by name); save network.state_dict()")
-    return dict(content)
+    expected = weights_of(network)
+    return {model: weights_for(expected, values, f"{path}, {model}") for model, values in models.items()}
 
 
 def weights_of(network: nn.Module) -> Weights:
@@ -84,27 +65,10 @@ def without_extra_state(state: Mapping) -> dict:
     return {name: value for name, value in state.items() if not is_extra_state(name)}
 
 
-def is_extra_state(name: object) -> bool:
-    """Whether a name in a state dict is that of what `get_extra_state` gives."""
-    return str(name).split(".")[-1] == EXTRA_STATE
-
-
-def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path) -> None:
-    """Raise InputError unless `weights` has the names, shapes and kinds of `expected`, all finite."""
-    hint = "are 'model_type', 'width' and 'dataset' right in config.yaml?"
-    for name in expected:
-        if name not in weights:
-            raise InputError(f"{source}: {name} is missing: {hint}")
-    for name, tensor in weights.items():
-        if name not in expected:
-            raise InputError(f"{source}: {name} is not part of this network: {hint}")
-        found, wanted = tuple(tensor.shape), tuple(expected[name].shape)
-        if found != wanted:
-            raise InputError(f"{source}: {name} is {found}, expected {wanted}: {hint}")
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise InputError(f"{source}: {name} is {tensor.dtype}, expected {expected[name].dtype}")
-        if not tensor.isfinite().all():
-            raise InputError(f"{source}: {name} has values that are not finite; train it again")
+def counters_used(network: nn.Module) -> set[str]:
+    """The counters of batches that training reads: of layers that average over all they have seen."""
+    layers = network.named_modules()
+    return {f"{name}.{COUNTER}" for name, layer in layers if getattr(layer, "momentum", 0) is None}
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from fusionscope.errors import InputError
-from fusionscope.weights import read_file, save_whole
+from fusionscope.weight_files import read_file
+from fusionscope.weights import save_whole
 
 
 def identity_of(settings: object, files: Iterable[str | Path]) -> str:
