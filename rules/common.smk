@@ -19,11 +19,12 @@ if Path.cwd().resolve() != ROOT:  # then nothing is written there, not even what
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from fusionscope.errors import InputError
-from machinery import run_lock, settings
+from machinery import provided_weights, run_lock, settings
 from machinery.study import Study
 
 MAIN = workflow.is_main_process
 ALONE = workflow.modifier.is_main_snakefile()  # and no module of another workflow
+STORED = workflow.storage_settings.default_storage_provider is not None
 
 if MAIN and ALONE:
     run_lock.remove_stale_lock()
@@ -53,7 +54,7 @@ try:
     if MAIN:  # for jobs on a cluster it has been done
         settings.check_files([SHIPPED, *workflow.configfiles])
         STUDY.check_own_code()
-        STUDY.check_weights(is_there)
+        provided_weights.check_provided_weights(STUDY, is_there, as_kept, stored=STORED)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -6,7 +6,7 @@ Rules ask a `Study`. What is asked for one job takes the job's wildcards: anythi
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -369,6 +369,14 @@ class Study:
         return {self.plot_entry(wildcards): None}
 
     # checks before any job
+
+    def provided_files(self, experiment: Experiment) -> Iterator[tuple[str, str]]:
+        """The files of weights that the user provides, each with the model whose network it is for."""
+        for seed in experiment.seeds:
+            yield from ((experiment.weights(seed, parent), parent) for parent in experiment.parents)
+            children = [(experiment.weights(seed, fusion), fusion) for fusion in experiment.fusions]
+            initial = [(experiment.initial_weights(seed, parent), parent) for parent in experiment.parents]
+            yield from ((path, model) for path, model in children + initial if path in self.provided)
 
     def check_own_code(self) -> None:
         """Raise InputError for the first file of the user's own code that is not Python."""
