@@ -274,7 +274,7 @@ def check_layout(tensor: Tensor, what: str) -> None:
 
 
 def converted(value: object, expected: Tensor, what: str) -> Tensor:
-    """A checked copy of the tensor `value`, of the type of `expected`, with its own memory and no gradient.
+    """A checked copy of the tensor `value`, with the type and layout in memory of `expected`, on the CPU.
 
     Raises InputError, which begins with `what`, for a type of another kind, and for values that `expected`
     cannot have.
@@ -287,7 +287,7 @@ def converted(value: object, expected: Tensor, what: str) -> Tensor:
     if not tensor.isfinite().all():
         advice = "save it in single precision" if tensor.dtype == torch.float16 else "train it again"
         raise InputError(f"{what} has values that are not finite; {advice}")
-    copy = tensor.to(dtype, copy=True)
+    copy = torch.empty_like(expected, device="cpu").copy_(tensor)
     if dtype in FLOATS and not copy.isfinite().all():
         raise InputError(f"{what} has values too large for {dtype}, the type of the network")
     if dtype in WHOLE_NUMBERS and not torch.equal(copy.to(tensor.dtype), tensor):

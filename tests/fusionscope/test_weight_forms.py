@@ -55,6 +55,7 @@ def assert_same(found, expected) -> None:
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
         assert found[name].dtype == tensor.dtype
+        assert found[name].stride() == tensor.stride(), name
         assert not found[name].requires_grad
 
 
@@ -87,7 +88,7 @@ FORMS = {
     "OrderedDict with metadata": lambda net: net.state_dict(),
     "another order": lambda net: OrderedDict(reversed(plain(net).items())),
     "not contiguous": lambda net: {
-        n: t.T.contiguous().T if t.ndim == 2 else t for n, t in plain(net).items()
+        n: t.mT.contiguous().mT if t.ndim > 1 else t for n, t in plain(net).items()
     },
     "counters as int32": lambda net: {
         n: t.int() if n.endswith("tracked") else t for n, t in plain(net).items()

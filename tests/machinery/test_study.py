@@ -271,7 +271,8 @@ def test_a_pattern_of_no_names_matches_nothing():
 
 def test_planning_imports_no_heavy_package():
     program = (
-        "import sys; from studies import *; from types import SimpleNamespace as S\n"
+        "import sys; import machinery.provided_weights; from studies import *\n"
+        "from types import SimpleNamespace as S\n"
         "study = study_of(TINY); study.results(); study.check_own_code()\n"
         "job = S(experiment='tiny', seed='1', model='naive_fused', fusion='naive_fused', plot='accuracy')\n"
         "study.code('fuse')(job)\n"
