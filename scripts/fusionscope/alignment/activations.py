@@ -1,15 +1,15 @@
 """What neurons answer to images, gathered in constant memory however many images there are."""
 
-import copy
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
 from fusionscope.alignment.groups import ActivationAxis
-from fusionscope.graph.trace import trace_network
+from fusionscope.graph.trace import reference_tensor, trace_network
 from fusionscope.images import Images
 from fusionscope.moments import JointMoments
+from fusionscope.state import copy_of
 from fusionscope.weights import set_weights
 
 
@@ -44,9 +44,9 @@ def neurons(activation: Tensor, along: ActivationAxis) -> Tensor:
 
 def traced_with(network: nn.Module, weights: Mapping[str, Tensor]) -> fx.GraphModule:
     """A traced copy of `network` with `weights`, in eval mode."""
-    traced = trace_network(copy.deepcopy(network).eval())
-    set_weights(traced, weights)
-    return traced
+    network = copy_of(network).eval()
+    set_weights(network, weights)  # all of them, of which the graph has those that forward reads
+    return trace_network(network)
 
 
 def joint_moments(
@@ -80,4 +80,4 @@ def answers(
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:
-    return next(network.parameters()).dtype
+    return reference_tensor(network).dtype

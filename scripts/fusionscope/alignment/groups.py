@@ -33,9 +33,12 @@ from fusionscope.alignment.labels.records import (
 )
 from fusionscope.errors import InputError
 from fusionscope.graph.operations import is_batch_norm
-from fusionscope.graph.trace import first_line, input_shape, operation, trace_network
+from fusionscope.graph.trace import NotTraceable, input_shape, operation, reference_tensor, trace_network
+from fusionscope.state import left_as_it_was
+from fusionscope.weights import weights_of
 
 SEVERAL_IMAGES = 2  # of one image could not be seen what is mixed across a batch
+CALLS = 2  # the second shows what a network keeps from one call to the next
 SAME_FUNCTION = 1e-3  # within this, in whatever precision
 ALONE = "no other neuron is used alike"
 NOT_FOLLOWED = "a layer that is unused, or used in an unknown way"
@@ -115,20 +118,22 @@ class Alignment:
         return {parameter: dict(axes) for parameter, axes in found.items()}
 
 
-def alignment_groups(network: nn.Module) -> Alignment:
-    """The groups of `network` (in eval mode) that may move, and what cannot, found by following its neurons.
+def alignment_groups(network: nn.Module, constants: Mapping[str, Tensor] | None = None) -> Alignment:
+    """The groups of `network`, in eval mode, that may move, and what cannot, found by following its neurons.
 
-    Raises InputError where torch.fx cannot trace the network, or not all that it does: it can be fused by
-    averaging only.
+    `constants`: values of buffers that have to stay what they are, as masks; neurons with different values
+    there cannot change places. `network` is left as it was. Raises InputError where torch.fx cannot trace it,
+    or not all that it does: it can be fused by averaging only.
     """
-    try:
-        traced = trace_network(network)
-    except Exception as error:  # torch.fx raises half a dozen kinds
-        raise InputError(
-            f"torch.fx cannot trace this network ({first_line(error)}): "
-            "fuse this architecture with method 'average'"
-        ) from error
-    found = follow(network, traced)
+    with left_as_it_was(network):
+        network.eval()
+        try:
+            traced = trace_network(network)
+        except NotTraceable as error:
+            raise InputError(
+                f"torch.fx cannot trace this network ({error}): fuse this architecture with method 'average'"
+            ) from error
+        found = follow(network, traced, constants or {})
     of = components(found)
     uses = [replace(use, neurons=of[use.neurons]) for use in found.uses]
     reasons = why_frozen(found, of, uses)
@@ -139,13 +144,14 @@ def alignment_groups(network: nn.Module) -> Alignment:
 
 
 @torch.no_grad()
-def follow(network: nn.Module, traced: fx.GraphModule) -> Labelling:
+def follow(network: nn.Module, traced: fx.GraphModule, constants: Mapping[str, Tensor]) -> Labelling:
     """The labels of `traced`, which is seen to compute what `network` does."""
     random = torch.Generator().manual_seed(0)
     images = torch.randn(SEVERAL_IMAGES, *input_shape(network), generator=random)
-    images = images.to(next(network.parameters()))
-    found, output = label(traced, images, network.state_dict())
-    if not is_close(output, network(images)):
+    images = images.to(reference_tensor(network))
+    with left_as_it_was(network):
+        found, output = label(traced, images, weights_of(network), constants)
+    if not all(is_close(output, network(images)) for _ in range(CALLS)):
         raise InputError(
             "torch.fx does not see all that this network does (its graph computes another function): "
             "fuse this architecture with method 'average'"

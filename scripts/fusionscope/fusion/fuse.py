@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from fusionscope.fusion.options import check_fusion
 from fusionscope.fusion.pair import Match, Pair
 from fusionscope.fusion.steps import alignment_step, check_match, check_merged, merge_step
 from fusionscope.images import Images
+from fusionscope.state import copy_of
 from fusionscope.weights import Weights, set_weights
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Fusion:
     @cached_property
     def network(self) -> nn.Module:
         """A network with the child's weights, in eval mode."""
-        network = copy.deepcopy(self.template)
+        network = copy_of(self.template)
         if self.gained_biases:
             from fusionscope.networks.biases import give_biases
 
@@ -109,7 +109,7 @@ def fuse(
         from fusionscope.fusion.finetune import Finetune  # here: most fusions do without
 
         assert training is not None
-        step, network = Finetune(**definition["finetune"]), copy.deepcopy(fusion.network)
+        step, network = Finetune(**definition["finetune"]), copy_of(fusion.network)
         fusion = replace(fusion, child=step.tune(network, fusion.child, training))
     return fusion
 
@@ -162,7 +162,8 @@ def align_and_merge(
             couplings.append(())
             continue
         check_match(match, pair, definition["method"])
-        aligned.append(move(parent, pair.groups_a, pair.groups_b, match.maps, like=pair.b))
+        moved = move(parent, pair.groups_a, pair.groups_b, match.maps, like=pair.b)
+        aligned.append(moved | pair.constants)  # a soft map would give them back with rounding
         couplings.append(match.couplings)
         records += records_of(number + 1, pair, match)
         groups = pair.groups_b

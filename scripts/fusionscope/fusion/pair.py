@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusionscope.alignment.groups import Alignment, Group, ParameterAxis, alignment_groups
 from fusionscope.alignment.move import Map, check_same_groups, make_map, move_parameter
+from fusionscope.graph.operations import is_own
 from fusionscope.images import Images
 from fusionscope.weights import Weights
 
@@ -29,14 +30,34 @@ class Pair:
     b: Weights
 
     @cached_property
+    def constants(self) -> Weights:
+        """Buffers of the network's own modules that both have alike: masks, say, and no running statistics.
+
+        They belong to the architecture, so they stay what they are, and neurons change places only with
+        those of the same values there.
+        """
+        names = (
+            f"{name}.{part}".removeprefix(".")
+            for name, module in self.network_a.named_modules()
+            if not is_own(module)
+            for part, _ in module.named_buffers(recurse=False)
+        )
+        return {name: self.b[name] for name in names if name in self.b and self.is_alike(name)}
+
+    def is_alike(self, name: str) -> bool:
+        """Whether A and B have the same real numbers there."""
+        a, b = self.a[name], self.b[name]
+        return a.is_floating_point() and torch.equal(a, b)
+
+    @cached_property
     def groups_a(self) -> Alignment:
-        return alignment_groups(self.network_a)
+        return alignment_groups(self.network_a, self.constants)
 
     @cached_property
     def groups_b(self) -> Alignment:
         if all(self.a[name].shape == tensor.shape for name, tensor in self.b.items()):
             return self.groups_a  # finding them takes as long as matching them
-        groups = alignment_groups(self.network_b)
+        groups = alignment_groups(self.network_b, self.constants)
         check_same_groups(self.groups_a, groups)
         return groups
 

@@ -9,7 +9,6 @@ elsewhere a scale and a shift per channel, folded into the layer's weight and bi
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -19,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.errors import InputError
+from fusionscope.graph.trace import reference_tensor
 from fusionscope.images import Images
 from fusionscope.moments import ChannelMoments
 from fusionscope.networks.biases import give_biases, renormalised_layers
-from fusionscope.weights import Weights, combine, set_weights
+from fusionscope.state import copy_of
+from fusionscope.weights import Weights, combine, set_weights, weights_of
 
 Goal = Mapping[str, tuple[Tensor, Tensor]]  # layer -> mean (c,), standard deviation (c,) of its output
 
@@ -111,7 +112,7 @@ def repaired(network: nn.Module, weights: Weights, goal: Goal, images: Images, b
     for name, (mean, std) in goal.items():
         network.get_submodule(name).register_forward_hook(partial(renormalise, statistics[name], mean, std))
     correct_in_order(network, list(statistics.values()), images, batch_size)
-    return dict(network.state_dict())
+    return weights_of(network)
 
 
 def repaired_mean(
@@ -229,14 +230,14 @@ def batch_norms(network: nn.Module) -> list[str]:
 
 def at(weights: Weights, network: nn.Module) -> nn.Module:
     """A copy of `network`, in eval mode, at `weights`."""
-    network = copy.deepcopy(network)
+    network = copy_of(network)
     set_weights(network, weights)
     return network.eval()
 
 
 def inputs_of(network: nn.Module, images: Images, batch_size: int) -> Iterator[Tensor]:
     """Batches of `images` in the network's own type and on its device."""
-    reference = next(network.parameters())
+    reference = reference_tensor(network)
     return (batch.to(reference) for batch, _ in images.batches(batch_size))
 
 

@@ -8,7 +8,8 @@ from torch import fx, nn
 
 from fusionscope.graph import operations
 from fusionscope.graph.operations import Kind, kind_of_call, kind_of_module
-from fusionscope.graph.trace import first_line, operation, trace_operations
+from fusionscope.graph.trace import NotTraceable, operation, trace_operations
+from fusionscope.weights import weights_of
 
 
 def renormalised_layers(network: nn.Module) -> tuple[str, ...]:
@@ -21,13 +22,13 @@ def renormalised_layers(network: nn.Module) -> tuple[str, ...]:
     """
     try:
         traced = trace_operations(network)
-    except Exception as error:  # whatever the network's own code raises when it meets a proxy
+    except NotTraceable as error:
         warn_once(
-            f"repair: torch.fx cannot trace {type(network).__name__} ({first_line(error)}): "
+            f"repair: torch.fx cannot trace {type(network).__name__} ({error}): "
             "its layers stay as they are, only the statistics of its batch norms are renewed"
         )
         return ()
-    addresses = {tensor.data_ptr(): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    addresses = {tensor.data_ptr(): name for name, tensor in weights_of(network).items()}
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     layers = [node for node in calls if is_layer(node, traced)]
     outputs = making_outputs(traced, layers)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from fusionscope.errors import InputError
-from fusionscope.graph.trace import INPUT_SHAPE, input_shape
-from fusionscope.networks.biases import give_biases
+from fusionscope.graph.trace import INPUT_SHAPE, input_shape, reference_tensor
+from fusionscope.networks.biases import give_biases, warn_once
 from fusionscope.networks.external import make_architecture, reason
 from fusionscope.networks.initialise import REDRAWS, global_stream, initialise
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.registry import resolve
-from fusionscope.weights import load_weights, set_weights
+from fusionscope.weights import is_extra_state, load_weights, set_weights
 
 
 def build(
@@ -45,7 +45,12 @@ def build(
         network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
     network.eval()
     network.input_shape = (INPUT_SHAPE[0], input_size, input_size)  # type: ignore[assignment]  # no tensor
-    check_fits(network, num_classes, model_type or f"architecture {architecture}")
+    name = model_type or f"architecture {architecture}"
+    check_fits(network, num_classes, name)
+    if any(map(is_extra_state, network.state_dict())):
+        warn_once(
+            f"{name}: what its get_extra_state gives is neither saved nor averaged: a new network's is used"
+        )
     if biases:
         give_biases(network)
     return network
@@ -68,7 +73,7 @@ def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
         logits = network(torch.zeros(1, *shape))
     except Exception as error:
         raise InputError(
-            f"{name}: cannot take images of {size} ({reason(error)}); choose another input_size"
+            f"{name}: cannot take images of {size} ({reason(error)}); {what_to_change(network)}"
         ) from error
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != (1, num_classes):
@@ -76,6 +81,16 @@ def check_fits(network: nn.Module, num_classes: int, name: str) -> None:
             f"{name}: answers one image of {size} with {found}, expected {(1, num_classes)}; "
             "return one logit per class"
         )
+
+
+def what_to_change(network: nn.Module) -> str:
+    """What may help where a network cannot take images: a clause for a sentence."""
+    dtype = reference_tensor(network).dtype
+    if dtype != torch.get_default_dtype():
+        return (
+            f"images come in single precision and its weights are {dtype}: make them so, by network.float()"
+        )
+    return f"choose another input_size; images have {INPUT_SHAPE[0]} channels, in single precision"
 
 
 def initialised(

@@ -17,6 +17,7 @@ below, labels its result. One that gives None, or a kind that is not there: the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, fx
@@ -35,6 +36,7 @@ from fusionscope.graph.operations import (
     kind_of_call,
     kind_of_module,
 )
+from fusionscope.weights import weights_of
 
 MODULES: dict[Kind, Callable[[Ledger, Call], Labels | None]] = {
     Kind.CONVOLUTION: layers.label_convolution,
@@ -71,13 +73,18 @@ OF_ONE_TENSOR = (
 )  # fmt: skip
 
 
-def label(traced: fx.GraphModule, images: Tensor, weights: Mapping[str, Tensor]) -> tuple[Labelling, object]:
+def label(
+    traced: fx.GraphModule,
+    images: Tensor,
+    weights: Mapping[str, Tensor],
+    constants: Mapping[str, Tensor] = MappingProxyType({}),
+) -> tuple[Labelling, object]:
     """Follow the neurons of `traced` through one forward pass of `images`, in eval mode; also its output.
 
-    `weights`: the network's own state dict; only what is in it can be moved. Two images or more show
-    what a network does across a batch.
+    `weights`: the network's own state dict; only what is in it can be moved. `constants`: values of buffers
+    among them that stay what they are. Two images or more show what a network does across a batch.
     """
-    labeller = Labeller(traced, weights)
+    labeller = Labeller(traced, weights, constants)
     with torch.no_grad():
         output = labeller.run(images)
     labeller.ledger.freeze_fixed()
@@ -87,9 +94,12 @@ def label(traced: fx.GraphModule, images: Tensor, weights: Mapping[str, Tensor])
 class Labeller(fx.Interpreter):
     """Runs a graph and, beside each tensor, its labels."""
 
-    def __init__(self, traced: fx.GraphModule, weights: Mapping[str, Tensor]):
+    def __init__(
+        self, traced: fx.GraphModule, weights: Mapping[str, Tensor], constants: Mapping[str, Tensor]
+    ):
         super().__init__(traced)
         self.ledger = Ledger(weights)
+        self.constants = constants
         self.labels: dict[fx.Node, object] = {}  # Labels, or as many as the node has outputs
         self.write_counts: dict[fx.Node, list[int]] = {}  # of a node's tensors: changes in place
         self.data: set[fx.Node] = set()  # numbers that depend on the images
@@ -113,7 +123,7 @@ class Labeller(fx.Interpreter):
         if node.op == "placeholder":
             return frozen_like(value, self.ledger.anchor(NETWORK_INPUT))
         if node.op == "get_attr" and isinstance(value, Tensor):
-            return label_parameter(self.ledger, str(node.target), value)
+            return label_parameter(self.ledger, str(node.target), value, self.constants)
         sources = [self.labels[source] for source in node.all_input_nodes if source in self.labels]
         labels: object = None
         if sources and self.data.isdisjoint(node.all_input_nodes):
@@ -144,7 +154,7 @@ class Labeller(fx.Interpreter):
 
     def label_unknown(self, node: fx.Node, value: object) -> object:
         if node.op == "call_module":
-            self.ledger.fix(self.fetch_attr(str(node.target)).state_dict().values())
+            self.ledger.fix(weights_of(self.fetch_attr(str(node.target))).values())
         return frozen_like(value, self.freeze(node.all_input_nodes, self.because_of(node)))
 
     def notice_number(self, node: fx.Node) -> None:

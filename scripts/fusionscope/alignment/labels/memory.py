@@ -16,8 +16,12 @@ def leaves(value: object) -> Iterator[object]:
 
 
 def write_counts(value: object) -> list[int]:
-    """How often each tensor's memory was changed in place; empty if there is no tensor."""
-    return [part._version for part in leaves(value) if isinstance(part, Tensor)]
+    """How often each tensor's memory was changed in place; empty if there is no tensor.
+
+    PyTorch does not count for those that were made in inference mode, and lets nobody change them elsewhere.
+    """
+    tensors = (part for part in leaves(value) if isinstance(part, Tensor))
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def same_memory(one: object, other: object) -> bool:

@@ -1,7 +1,6 @@
 """Connectivity: loss and accuracy on the way from one network to another, and the barrier between them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.fusion.repair import goals_of, repaired_mean
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
+from fusionscope.state import copy_of
 from fusionscope.weights import Weights, combine, set_weights
 
 # of a CSV file of paths from the aligned `parent` to the reference
@@ -48,7 +48,7 @@ def measure_path(
         raise InputError(
             f"connectivity: a path of {points} point(s) has no two ends; set 'points' to 2 or more"
         )
-    walker = deepcopy(network)
+    walker = copy_of(network)
     path = []
     for step in range(points):
         share = step / (points - 1)
