@@ -86,10 +86,12 @@ def complexity(network: nn.Module, images: Images, name: str, batch_size: int) -
     """One of the complexity measures."""
     from fusionscope.measures.input.operator_norms import NoBound
     from fusionscope.measures.parameter.landscape import Landscape
-    from fusionscope.measures.parameter.subject import NotDefined, Subject
+    from fusionscope.measures.parameter.subject import Subject
+    from fusionscope.measures.undefined import NotDefined, refusals_as_undefined
 
     subject = Subject(Landscape(network, images, batch_size), images, None)
     try:
-        return Measurement(resolve(METRICS[name].compute or "")(subject))
+        with refusals_as_undefined():
+            return Measurement(resolve(METRICS[name].compute or "")(subject))
     except (NotDefined, NoBound) as error:
         raise InputError(f"measure: there is no {name} of this network: {error}") from error

@@ -103,13 +103,13 @@ def measure_similarities(
     """
     try:
         child = gram_matrices(family.child_network, family.child, images, batch_size)
+        return {
+            name: cka_by_group(child, gram_matrices(family.networks[name], parent, images, batch_size))
+            for name, parent in family.parents.items()
+        }
     except InputError as error:
         logging.getLogger("fusionscope").warning("no similarity: %s", error)
         return {}
-    return {
-        name: cka_by_group(child, gram_matrices(family.networks[name], parent, images, batch_size))
-        for name, parent in family.parents.items()
-    }
 
 
 def measure_variances(family: Family, images: Images, batch_size: int) -> list[LayerVariance]:

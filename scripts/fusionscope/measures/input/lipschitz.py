@@ -5,23 +5,25 @@ Inputs are what the network sees, i.e. normalised images, and f(x) are its logit
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vjp
+from torch.func import jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fusionscope.evaluation import check_finite, predict
-from fusionscope.graph.trace import input_shape
+from fusionscope.graph.trace import input_shape, reference_tensor
 from fusionscope.images import Images
-from fusionscope.measurement import Measurement
+from fusionscope.measurement import Measurement, undefined
 from fusionscope.measures.input.operator_norms import NoBound, lipschitz_upper_bound
+from fusionscope.measures.undefined import NotDefined, check_has_gradient, refusals_as_undefined
 from fusionscope.seeding import generator
+from fusionscope.state import left_as_it_was
 
-# of vjp and jvp torch annotates a third result, which comes only with has_aux: hence 'type: ignore' below
+LOWER_BOUNDS = ("lipschitz_constant", "local_lipschitz_max", "local_lipschitz_mean")
 NUMBERS_AT_ONCE = 2**25  # of Jacobians that are held: 256 MiB in double precision
 ROUNDING = 1e-5  # relative, of a forward pass in single precision
 GAIN = 0.01  # relative, of the Lipschitz constant: the ascent ends where twice the iterations add less
@@ -51,19 +53,16 @@ def measure_input_space(
 ) -> dict[str, Measurement]:
     """All metrics of the input space; local ones at `images` (normalised, all in one batch).
 
-    Without the upper bound where an operation of the network has none; the log says which.
+    Undefined, with the reason, where the logits have no derivative by the image. Without the upper bound
+    where an operation of the network has none; the log says which.
     """
     predict(network, images, len(images))  # raises InputError where the outputs are not finite
-    with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with a forward derivative
-        x = images.normalised()
-        local = local_lipschitz(network, x, seed=seed, power_iterations=power_iterations)
-        constant = lipschitz_constant(network, x, seed=seed, starts=starts, power_iterations=power_iterations)
-    std_error = local.std().item() / math.sqrt(len(local)) if len(local) > 1 else None
-    measurements = {
-        "lipschitz_constant": Measurement(constant),
-        "local_lipschitz_max": Measurement(local.max().item()),
-        "local_lipschitz_mean": Measurement(local.mean().item(), std_error),
-    }
+    try:
+        measurements = lower_bounds(
+            network, images, seed=seed, starts=starts, power_iterations=power_iterations
+        )
+    except NotDefined as error:
+        measurements = dict.fromkeys(LOWER_BOUNDS, undefined(str(error)))
     try:
         upper = lipschitz_upper_bound(network)
         measurements = {name: without_rounding(number, upper) for name, number in measurements.items()}
@@ -73,9 +72,27 @@ def measure_input_space(
     return measurements
 
 
+def lower_bounds(
+    network: nn.Module, images: Images, *, seed: int, starts: int, power_iterations: int
+) -> dict[str, Measurement]:
+    """The metrics that are found by derivatives. Raises NotDefined where there are none."""
+    with sdpa_kernel(SDPBackend.MATH), refusals_as_undefined():  # only this attention has forward derivatives
+        x = images.normalised()
+        local = local_lipschitz(network, x, seed=seed, power_iterations=power_iterations)
+        constant = lipschitz_constant(network, x, seed=seed, starts=starts, power_iterations=power_iterations)
+    std_error = local.std().item() / math.sqrt(len(local)) if len(local) > 1 else None
+    found = (
+        Measurement(constant),
+        Measurement(local.max().item()),
+        Measurement(local.mean().item(), std_error),
+    )
+    return dict(zip(LOWER_BOUNDS, found, strict=True))
+
+
 def without_rounding(lower: Measurement, upper: float) -> Measurement:
     """`lower`, which only rounding can put above `upper`, as in an affine network, where both are equal."""
-    assert lower.value is not None
+    if lower.value is None:
+        return lower
     above = upper < lower.value <= (1 + ROUNDING) * upper
     return replace(lower, value=upper) if above else lower
 
@@ -90,7 +107,7 @@ def lipschitz_constant(
     (n, 3, h, w), the others random. The better half goes up again in twice the iterations, as often as that
     adds more than GAIN to the largest value.
     """
-    reference = next(network.parameters())
+    reference = reference_tensor(network)
     shape = input_shape(network)
     v = random_directions((starts, *shape), reference, seed, "lipschitz_constant")
     if x is not None:
@@ -119,10 +136,10 @@ def ascend(network: nn.Module, v: Tensor, iterations: int) -> Tensor:
     check_finite(origin, network)
     largest = v.new_zeros(len(v))
     for done in range(iterations + 1):
-        logits, pullback = vjp(network, v)  # type: ignore[misc]
-        change = (logits - origin).detach()
+        logits, pullback = with_pullback(network, v)
+        change = logits - origin
         largest = torch.maximum(largest, change.flatten(1).norm(dim=1))
-        uphill = unit(pullback(change)[0].detach(), otherwise=v)
+        uphill = unit(pullback(change), otherwise=v)
         v = unit(torch.lerp(v, uphill, 1 - done / iterations), otherwise=uphill)
     return largest
 
@@ -143,9 +160,9 @@ def local_lipschitz(network: nn.Module, x: Tensor, *, seed: int, power_iteration
 
 def exact_norms(network: nn.Module, x: Tensor, classes: int) -> Tensor:
     """Spectral norm (n,) of each image's Jacobian J, from all its rows: that of J J^T, by eigenvalues."""
-    logits, pullback = vjp(network, x)  # type: ignore[misc]
+    logits, pullback = with_pullback(network, x)
     units = torch.eye(classes, dtype=logits.dtype, device=x.device)
-    rows = [pullback(unit.expand_as(logits))[0].detach().flatten(1) for unit in units]
+    rows = [pullback(unit.expand_as(logits)).flatten(1) for unit in units]
     jacobians = torch.stack(rows, 1).double()
     return torch.linalg.eigvalsh(jacobians @ jacobians.mT)[:, -1].clamp_min(0).sqrt().to(x.dtype)
 
@@ -155,15 +172,36 @@ def power_iterated_norms(network: nn.Module, x: Tensor, *, seed: int, power_iter
 
     Each value is norm(J v) at a unit v.
     """
-    _, pullback = vjp(network, x)  # type: ignore[misc]
+    _, pullback = with_pullback(network, x)
     v = random_directions(x.shape, x, seed, "local_lipschitz")
     norms = x.new_zeros(len(x))
     for _ in range(power_iterations):
-        _, stretched = jvp(network, (x,), (v,))  # type: ignore[misc]
+        with left_as_it_was(network):  # what it keeps inside is of no use outside
+            _, stretched = jvp(network, (x,), (v,))  # type: ignore[misc]  # three only with has_aux
+        stretched = stretched.detach()
         norms = torch.maximum(norms, stretched.norm(dim=1))
-        (direction,) = pullback(stretched)
-        v = unit(direction, otherwise=v)
-    return norms.detach()
+        v = unit(pullback(stretched), otherwise=v)
+    return norms
+
+
+def with_pullback(network: nn.Module, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Logits (n, classes) of `x` (n, 3, h, w), and the map from u (n, classes) to J^T u (n, 3, h, w).
+
+    By automatic differentiation proper, to be called as often as one likes: torch.func's transform refuses
+    networks that count in a buffer, compute a weight in a hook, or have a custom autograd.Function. Raises
+    NotDefined where the logits have no derivative by the image.
+    """
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = network(x)
+    check_has_gradient(logits)
+
+    def pullback(u: Tensor) -> Tensor:
+        # create_graph takes the formulas of torch.func, which round otherwise than those for a single use
+        (product,) = torch.autograd.grad(logits, x, u, create_graph=True, materialize_grads=True)
+        return product.detach()
+
+    return logits.detach(), pullback
 
 
 def random_directions(shape: Sequence[int], like: Tensor, seed: int, role: str) -> Tensor:

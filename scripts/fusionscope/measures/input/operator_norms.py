@@ -3,7 +3,6 @@
 A chain multiplies, an addition adds, a concatenation adds squares. Norms are Euclidean.
 """
 
-import copy
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -19,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fusionscope.graph.operations import Kind, Operation, look_up, spatial_rank, works_in_place
-from fusionscope.graph.trace import operation, shape, trace_network
+from fusionscope.graph.trace import NotTraceable, check_is_plain_python, operation, shape, trace_network
+from fusionscope.state import copy_of
 
 DENSE_SIZE = 256  # inputs of a matrix that is built
 
@@ -47,11 +47,15 @@ def lipschitz_upper_bound(network: nn.Module) -> float:
 
 def traced_in_double(network: nn.Module) -> fx.GraphModule:
     """A copy of the network in float64 and eval mode as a graph. Raises NoBound where torch.fx fails."""
-    double = copy.deepcopy(network).cpu().double().eval().requires_grad_(False)
     try:
-        return trace_network(double)
-    except Exception as error:  # whatever the network's own code raises when it meets a proxy
+        check_is_plain_python(network)  # TorchScript's cannot be brought to float64
+        traced = trace_network(copy_of(network).cpu().double().eval().requires_grad_(False))
+    except NotTraceable as error:
         raise NoBound(f"torch.fx cannot trace the network ({error})") from error
+    for name, module in traced.named_modules():
+        if "weight" in vars(module):  # no parameter: what a hook (pruning, weight_norm) has computed last
+            raise NoBound(f"'{name}' computes its weight in a hook")
+    return traced
 
 
 def node_bound(node: fx.Node, traced: fx.GraphModule, bound: Mapping[fx.Node, float]) -> float:
@@ -179,8 +183,13 @@ def product_bound(node: fx.Node, traced: fx.GraphModule, bound: Mapping[fx.Node,
         if isinstance(factor, int | float):
             return abs(factor) * bound[source]
         if isinstance(factor, fx.Node) and factor.op == "get_attr" and shape(node) == shape(source):
-            return constant(traced, str(factor.target)).abs().max().item() * bound[source]
+            return largest(constant(traced, str(factor.target))) * bound[source]
     raise unknown(node, "a product of two activations is steeper the larger they are")
+
+
+def largest(factors: Tensor) -> float:
+    """The largest absolute value; masks may be bool."""
+    return (factors.double() if factors.dtype is torch.bool else factors).abs().max().item()
 
 
 def constant(traced: fx.GraphModule, target: str) -> Tensor:

@@ -17,7 +17,8 @@ from fusionscope.evaluation import predict
 from fusionscope.graph.trace import shape
 from fusionscope.measures.parameter.gauss_newton import squared_vjp_norms
 from fusionscope.measures.parameter.landscape import Landscape
-from fusionscope.measures.parameter.subject import NotDefined, Subject, fold_batch_norm, layer_weights
+from fusionscope.measures.parameter.subject import Subject, fold_batch_norm, layer_weights
+from fusionscope.measures.undefined import NotDefined, check_perturbable, refusals_as_undefined
 
 
 def parameter_norm(subject: Subject) -> float:
@@ -100,11 +101,12 @@ def sum_over_paths(folded: fx.GraphModule) -> float:
 
 def mean_square_of_single_gradients(landscape: Landscape) -> float:
     """The mean over images of norm(g_i)^2, g_i = J_i^T (p_i - y_i)."""
+    check_perturbable(landscape.parameters)
     network, images = landscape.network, landscape.images
     p = predict(network, images, landscape.batch_size).softmax(1)
     residuals = p - F.one_hot(images.labels, p.shape[1])
     try:
-        return squared_vjp_norms(network, images, residuals.unsqueeze(1)).mean().item()
-    except RuntimeError as error:  # vmap's, say where the way through the network depends on its numbers
-        reason = str(error).partition("\n")[0]
-        raise NotDefined(f"no gradients of single images can be had ({reason})") from error
+        with refusals_as_undefined():  # vmap's, say where the way through the network depends on its numbers
+            return squared_vjp_norms(network, images, residuals.unsqueeze(1)).mean().item()
+    except NotDefined as error:
+        raise NotDefined(f"no gradients of single images can be had ({error})") from error

@@ -15,10 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.evaluation import predict
 from fusionscope.graph.operations import LAYERS, Kind, is_own, kind_of_module, look_up, of_module
-from fusionscope.graph.trace import operation, trace_network
+from fusionscope.graph.trace import NotTraceable, operation, trace_network
 from fusionscope.images import Images
 from fusionscope.measurement import Measurement
 from fusionscope.seeding import generator
+from fusionscope.state import left_as_it_was
 
 EXACT_CLASSES = 20  # up to so many the sum over all classes is taken: draws would cost about as much
 FEWEST_DRAWS = 512  # of all images together: the error of fewer is itself too uncertain
@@ -50,7 +51,7 @@ def is_piecewise_linear(network: nn.Module) -> bool:
     """Whether logits are known to be piecewise linear in every single weight, in eval mode."""
     try:
         traced = trace_network(network.eval())
-    except Exception:  # whatever the network's own code raises when it meets a proxy
+    except NotTraceable:
         return False
     called = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
     done = {node: operation(node, traced) for node in called}
@@ -194,5 +195,6 @@ def squared_vjp_norms(network: nn.Module, images: Images, directions: Tensor) ->
     numbers = sum(p.numel() for p in parameters.values())
     at_once = max(1, min(IMAGES_AT_ONCE, NUMBERS_AT_ONCE // numbers))
     batches = zip(images.batches(IMAGES_AT_ONCE), directions.split(IMAGES_AT_ONCE), strict=True)
-    squares = [vmap(of_one, chunk_size=at_once)(x, d.to(x.dtype)) for (x, _), d in batches]
+    with left_as_it_was(network):  # what it keeps inside is of no use outside
+        squares = [vmap(of_one, chunk_size=at_once)(x, d.to(x.dtype)) for (x, _), d in batches]
     return torch.cat(squares).double()

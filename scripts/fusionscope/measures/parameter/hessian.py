@@ -5,7 +5,6 @@ three: its Ritz values give the top eigenvalue and a term of the density, its ba
 out of the trace.
 """
 
-import copy
 import logging
 import math
 from collections.abc import Mapping
@@ -22,10 +21,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fusionscope.errors import InputError
 from fusionscope.evaluation import predict
 from fusionscope.images import Images
-from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
+from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement, undefined
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_piecewise_linear
+from fusionscope.measures.undefined import (
+    NotDefined,
+    check_has_gradient,
+    check_perturbable,
+    refusals_as_undefined,
+)
 from fusionscope.seeding import generator
+from fusionscope.state import copy_of
 
+METRICS = ("hessian_top_eigenvalue", "hessian_trace")
 DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density", "ritz_weight")
 SMOOTHING = 0.1  # width of the density's bumps, relative to the eigenvalue and the root mean square of all
 OUTLIER_TOLERANCE = 0.01  # relative residual of an eigenvalue that the density counts as one of omega
@@ -75,9 +82,11 @@ def hessian_top_eigenvalue(
     has no second derivative. `network` is put into eval mode and is otherwise left as it was.
     """
     recipe = checked_recipe(options)
+    try:
+        *_, hessian = checked_hessian(network, images, batch_size, recipe["precision"])
+    except NotDefined as error:
+        raise InputError(f"this network has no Hessian: {error}") from error
     with sdpa_kernel(SDPBackend.MATH):
-        hessian = hessian_operator(*at_precision(network, images, recipe["precision"]), batch_size)
-        check_second_derivative(hessian)
         run = lanczos(hessian, recipe["lanczos_steps"], seed, 0)
     return top_eigenvalue(run, recipe["eigenvalue_tolerance"])
 
@@ -87,17 +96,18 @@ def hessian_trace(
 ) -> Measurement:
     """The trace of the same Hessian, with its standard error. Options and errors as there."""
     recipe = checked_recipe(options)
-    network, images = at_precision(network, images, recipe["precision"])
     draws: TraceDraws = {
         "seed": seed,
         "draws": recipe["trace_draws"],
         "target_error": recipe["trace_target_error"],
     }
+    try:
+        network, images, hessian = checked_hessian(network, images, batch_size, recipe["precision"])
+    except NotDefined as error:
+        raise InputError(f"this network has no Hessian: {error}") from error
     with sdpa_kernel(SDPBackend.MATH):
         if is_piecewise_linear(network):
             return gauss_newton_trace(network, images, batch_size, **draws)
-        hessian = hessian_operator(network, images, batch_size)
-        check_second_derivative(hessian)
         return trace(hessian, lanczos(hessian, recipe["lanczos_steps"], seed, 0), **draws)
 
 
@@ -136,18 +146,16 @@ def measure_hessian(
     """Top eigenvalue, trace and spectral density of the Hessian on all of `images`.
 
     Holds `lanczos_steps` vectors of the size of the parameters, beside what products need. `precision`:
-    'double' for everything in float64, 'single' for the network's own. Nothing, and a warning in the log,
-    where PyTorch has no second derivative of an operation of the network (nn.Hardsigmoid, say).
+    'double' for everything in float64, 'single' for the network's own. Undefined, with the reason, which the
+    log says too, where the network has no second derivative that PyTorch knows (nn.Hardsigmoid, say).
     """
-    network, images = at_precision(network, images, precision)
     draws: TraceDraws = {"seed": seed, "draws": trace_draws, "target_error": trace_target_error}
+    try:
+        network, images, hessian = checked_hessian(network, images, batch_size, precision)
+    except NotDefined as error:
+        logging.getLogger("fusionscope").warning("the Hessian is left out: %s", error)
+        return dict.fromkeys(METRICS, undefined(str(error))), SpectralDensity(*np.empty((3, 0)))
     with sdpa_kernel(SDPBackend.MATH):  # the only kind of attention with second derivatives
-        hessian = hessian_operator(network, images, batch_size)
-        try:
-            check_second_derivative(hessian)
-        except InputError as error:
-            logging.getLogger("fusionscope").warning("the Hessian is left out: %s", error)
-            return {}, SpectralDensity(np.empty(0), np.empty(0), np.empty(0))
         run = lanczos(hessian, lanczos_steps, seed, 0)
         if is_piecewise_linear(network):
             trace_found = gauss_newton_trace(network, images, batch_size, **draws)
@@ -174,12 +182,31 @@ def density_rows(density: SpectralDensity, *, seed: int, model: str) -> list[dic
     ]
 
 
+def checked_hessian(
+    network: nn.Module, images: Images, batch_size: int, precision: str
+) -> tuple[nn.Module, Images, HessianLinearOperator]:
+    """The network and images at `precision`, and the Hessian, of which one product has been tried.
+
+    Raises NotDefined where there is none: no parameters, all of them frozen, or an operation without a second
+    derivative.
+    """
+    parameters = list(network.parameters())
+    check_perturbable(parameters)
+    if not any(p.requires_grad for p in parameters):
+        raise NotDefined("all its parameters are frozen (requires_grad is False)")
+    network, images = at_precision(network, images, precision)
+    with sdpa_kernel(SDPBackend.MATH), refusals_as_undefined():
+        hessian = hessian_operator(network, images, batch_size)
+        hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
+    return network, images, hessian
+
+
 def at_precision(network: nn.Module, images: Images, precision: str) -> tuple[nn.Module, Images]:
     """Copies in float64 for 'double'; as they are for 'single'."""
     if precision != "double":
         return network, images
     double = replace(images, mean=images.mean.double(), std=images.std.double())
-    return copy.deepcopy(network).double(), double
+    return copy_of(network).double(), double
 
 
 class TwiceBackward(HessianLinearOperator):
@@ -192,7 +219,9 @@ class TwiceBackward(HessianLinearOperator):
         if self.kept is not None:
             return self.kept
         with torch.enable_grad():
-            loss = self._loss_func(self._model_func(x), y)
+            logits = self._model_func(x)
+            check_has_gradient(logits)
+            loss = self._loss_func(logits, y)
             gradient = torch.autograd.grad(loss, self._params, create_graph=True, materialize_grads=True)
         if len(self._data) == 1:
             self.kept = gradient
@@ -217,16 +246,6 @@ def hessian_operator(network: nn.Module, images: Images, batch_size: int) -> Hes
     batches = list(images.batches(batch_size))
     parameters = [p for p in network.parameters() if p.requires_grad]
     return TwiceBackward(network, nn.CrossEntropyLoss(), parameters, batches, check_deterministic=False)
-
-
-def check_second_derivative(hessian: HessianLinearOperator) -> None:
-    """Raise InputError where PyTorch has no second derivative of an operation of the network."""
-    try:
-        hessian @ torch.zeros(hessian.shape[1], dtype=hessian.dtype, device=hessian.device)
-    except RuntimeError as error:
-        if "not implemented" not in str(error):
-            raise
-        raise InputError(str(error).partition("\n")[0]) from error  # its first line names the operation
 
 
 def lanczos(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from fusionscope.evaluation import check_finite, is_correct
 from fusionscope.images import Images
+from fusionscope.measures.undefined import check_has_gradient, check_perturbable
 
 Losses = Callable[[Tensor, Tensor], Tensor]  # (logits (k, classes), labels (k,)) -> of each image (k,)
 CROSS_ENTROPY: Losses = partial(F.cross_entropy, reduction="none")
@@ -23,7 +24,8 @@ def flatten_parameters(network: nn.Module, weights: dict[str, Tensor] | None = N
     """
     parameters = dict(network.named_parameters())
     source = parameters if weights is None else weights
-    return torch.cat([source[name].detach().flatten() for name in parameters])
+    parts = [source[name].detach().flatten() for name in parameters]
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def fastest_layout(network: nn.Module) -> torch.memory_format:
@@ -65,7 +67,7 @@ class Landscape:
 
     @property
     def device(self) -> torch.device:
-        return self.weights[0].device
+        return self.y.device
 
     @contextmanager
     def restoring_weights(self) -> Iterator[None]:
@@ -102,7 +104,11 @@ class Landscape:
         return logits.to(x.dtype)
 
     def gradient(self, index: Tensor, losses: Losses = CROSS_ENTROPY) -> tuple[list[Tensor], Tensor]:
-        """The gradient of the mean loss on the images at `index` (k,), and their logits (k, classes)."""
+        """The gradient of the mean loss on the images at `index` (k,), and their logits (k, classes).
+
+        Raises NotDefined where no gradient can be taken by the weights.
+        """
+        check_perturbable(self.parameters)
         self.differentiated += len(index)
         self.network.zero_grad(set_to_none=True)
         x, y = self.x[index], self.y[index]
@@ -110,6 +116,7 @@ class Landscape:
         for batch, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True):
             with self.arithmetic():
                 answers = self.network(batch).to(x.dtype)
+            check_has_gradient(answers)
             # backward() adds up in place, where grad() would need a second gradient
             (losses(answers, labels).sum() / len(y)).backward()
             self.check(answers)

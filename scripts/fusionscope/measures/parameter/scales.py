@@ -25,6 +25,7 @@ from fusionscope.measures.parameter.search import (
     largest_mean_scale,
     smallest_broken_scale,
 )
+from fusionscope.measures.undefined import NotDefined, check_perturbable, refusals_as_undefined
 from fusionscope.seeding import generator
 
 # of whether an image at the threshold is lost; and what draws are at least taken to differ by beside that
@@ -84,10 +85,20 @@ def find_scales(
 ) -> dict[str, Scale]:
     """The scales `names`, keys of SCALES, of the network of `landscape`; all four unless told which.
 
-    `options`: those of `Searches`.
+    `options`: those of `Searches`. One that the network does not have is undefined, with the reason.
     """
     searches = Searches(landscape, seed=seed, **options)
-    return {name: SCALES[name](searches) for name in (SCALES if names is None else names)}
+    return {name: search(SCALES[name], searches) for name in (SCALES if names is None else names)}
+
+
+def search(scale: Callable[["Searches"], Scale], searches: "Searches") -> Scale:
+    """One `scale`, or why there is none."""
+    try:
+        with refusals_as_undefined():
+            check_perturbable(searches.landscape.parameters)
+            return scale(searches)
+    except NotDefined as error:
+        return Scale(None, reason=str(error))
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,11 @@ from fusionscope.images import Images
 from fusionscope.measurement import Measurement, undefined
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, folded_into, traced_in_double
 from fusionscope.measures.parameter.landscape import Landscape
+from fusionscope.measures.undefined import NotDefined, refusals_as_undefined
 from fusionscope.registry import load_own, resolve
 
 MARGIN_QUANTILE = 0.1
 LIBRARY = "fusionscope."
-
-
-class NotDefined(Exception):
-    """A measure that a network does not have; the message says why."""
 
 
 @dataclass
@@ -106,7 +103,8 @@ def measure_complexity(
     measurements = {}
     for name, measure in measures.items():
         try:
-            measurements[name] = Measurement(measure(subject))
+            with refusals_as_undefined():
+                measurements[name] = Measurement(measure(subject))
         except NotDefined as error:
             measurements[name] = undefined(str(error))
         except NoBound as error:
@@ -138,12 +136,14 @@ def fold_batch_norm(network: nn.Module) -> fx.GraphModule:
 
 
 def layers(folded: fx.GraphModule) -> list[tuple[fx.Node, nn.Conv2d | nn.Linear]]:
-    """Each convolution and linear layer once, after the node that calls it."""
+    """Each convolution and linear layer once, after the node that calls it. Raises NotDefined without any."""
     found = {}
     for node in folded.graph.nodes:
         layer = operation(node, folded) if node.op == "call_module" else None
         if isinstance(layer, nn.Conv2d | nn.Linear):
             found[node.target] = (node, layer)
+    if not found:
+        raise NotDefined("it has no convolution and no linear layer")
     return list(found.values())
 
 

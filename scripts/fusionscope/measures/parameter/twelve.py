@@ -35,7 +35,7 @@ def flatness_measures(
         "sharpness_mag_flat": as_measurement(alpha_mag, inverse_square),
     }
     origins = {"orig": torch.zeros_like(w)} | ({} if w0 is None else {"init": w0})
-    omega, m = w.numel(), train_size
+    omega, m = w.numel() or 1, train_size  # without parameters there is no scale, and nothing is computed
     log_box, log_box_mag = math.log(2 * omega), 4 * math.log(2 * omega / DELTA)
     for name, origin in origins.items():
         d = (w - origin).double()
