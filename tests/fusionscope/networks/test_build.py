@@ -9,6 +9,7 @@ from torch import nn
 
 from fusionscope.errors import InputError
 from fusionscope.graph.trace import input_shape
+from fusionscope.networks.biases import warn_once
 from fusionscope.networks.build import build, initialised
 from fusionscope.networks.initialise import initialise
 from fusionscope.networks.resnet import BasicBlock
@@ -279,6 +280,36 @@ def one_output_more(num_classes):
     return make(num_classes + 1)
 
 
+def in_double(num_classes):
+    return make(num_classes).double()
+
+
+def of_grey_images(num_classes):
+    layers = torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, num_classes)
+    return torch.nn.Sequential(*layers)
+
+
+class Two(torch.nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+def two_outputs(num_classes):
+    return torch.nn.Sequential(make(num_classes), Two())
+
+
+class Extra(torch.nn.Linear):
+    def get_extra_state(self):
+        return {"version": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def extra_state(num_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), Extra(3 * 8 * 8, num_classes))
+
+
 constant = 3
 """
 
@@ -346,6 +377,18 @@ def test_a_function_of_the_user_s_own_makes_the_network(own):
             {"architecture": "own.nets:one_output_more", "input_size": 8},
             "own.nets:one_output_more: answers one image of 8x8 pixels with (1, 11), expected (1, 10)",
         ),
+        (
+            {"architecture": "own.nets:in_double", "input_size": 8},
+            "images come in single precision and its weights are torch.float64: make them so",
+        ),
+        (
+            {"architecture": "own.nets:of_grey_images", "input_size": 8},
+            "choose another input_size; images have 3 channels, in single precision",
+        ),
+        (
+            {"architecture": "own.nets:two_outputs", "input_size": 8},
+            "answers one image of 8x8 pixels with tuple, expected (1, 10); return one logit per class",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_had_is_one_sentence(own, spec, sentence):
@@ -353,3 +396,13 @@ def test_a_network_that_cannot_be_had_is_one_sentence(own, spec, sentence):
         build(10, **spec)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_that_extra_state_is_left_out_is_said_in_the_log(own, caplog):
+    warn_once.cache_clear()
+    for _ in range(2):
+        build(10, architecture="own.nets:extra_state", input_size=8)
+    (record,) = caplog.records
+    assert (
+        "own.nets:extra_state: what its get_extra_state gives is neither saved nor averaged" in record.message
+    )
