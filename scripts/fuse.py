@@ -6,7 +6,7 @@ with job.running(snakemake) as running:
     from fusionscope.fusion.fuse import fuse
     from fusionscope.fusion.options import check_fusion
     from fusionscope.fusion.summary import sentences, write_alignment
-    from fusionscope.images import Images, load_images
+    from fusionscope.images import FUSED_AT_ONCE, Images, load_images
     from fusionscope.networks.build import build
     from fusionscope.seeding import generator, seed_for
     from fusionscope.weights import load_weights, save_several, save_weights
@@ -44,7 +44,15 @@ with job.running(snakemake) as running:
             keep=last_epoch.write,
         )
 
-    fusion = fuse(networks, parents, images=sample, seed=seed_for(*role), training=training, **definition)
+    fusion = fuse(
+        networks,
+        parents,
+        images=sample,
+        seed=seed_for(*role),
+        training=training,
+        images_at_once=compute.batch_size(running, FUSED_AT_ONCE),
+        **definition,
+    )
     for line in sentences(fusion):
         running.log.info(line)
     write_alignment(snakemake.output.alignment, fusion)

@@ -3,7 +3,7 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    from fusionscope.images import load_images
+    from fusionscope.images import FUSED_AT_ONCE, load_images
     from fusionscope.measurement import COLUMNS, tidy_rows, write_rows
     from fusionscope.measures.connectivity import family as measure
     from fusionscope.measures.connectivity.paths import PATH_COLUMNS, highest
@@ -37,7 +37,12 @@ with job.running(snakemake) as running:
         device=device,
     )
     paths = measure.measure_paths(
-        family, sample, points=recipe["points"], batch_size=batch_size, repair_images=repair_images
+        family,
+        sample,
+        points=recipe["points"],
+        batch_size=batch_size,
+        repair_images=repair_images,
+        repaired_at_once=compute.reduced(running, FUSED_AT_ONCE, batch_size),
     )
     variances = measure.measure_variances(family, few, batch_size)
     similarities = measure.measure_similarities(family, few, batch_size)

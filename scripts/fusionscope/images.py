@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fusionscope.errors import InputError
 
 CROP_PADDING = 4  # pixels on each side, the CIFAR convention
+FUSED_AT_ONCE = 512  # in one batch while parents are fused: changes speed and memory, results by rounding
 
 
 @dataclass(frozen=True)

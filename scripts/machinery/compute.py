@@ -44,14 +44,22 @@ def lease_gpu(job: Job) -> int:
     return job.lease.index
 
 
-def batch_size(job: Job) -> int:
-    """Images evaluated at once: half as many as in an attempt that ran out of a GPU's memory."""
-    job.images_at_once = job.snakemake.resources.batch_size
+def batch_size(job: Job, usual: int | None = None) -> int:
+    """Images evaluated at once: half as many as in an attempt that ran out of a GPU's memory.
+
+    In the first attempt `usual`, or else the batch_size that the rule declares.
+    """
+    job.images_at_once = job.snakemake.resources.batch_size if usual is None else usual
     if job.out_of_memory.exists():
         failed = int(job.out_of_memory.read_text())
         job.images_at_once = max(1, min(failed // 2, job.images_at_once))
         job.log.info("%d images at once: with %d, memory ran out", job.images_at_once, failed)
     return job.images_at_once
+
+
+def reduced(job: Job, usual: int, batch_size: int) -> int:
+    """`usual` images at once of another kind of work; fewer, as `batch_size` is fewer than is declared."""
+    return max(1, usual * batch_size // job.snakemake.resources.batch_size)
 
 
 def last_epoch(job: Job, path: str | Path) -> LastEpoch:

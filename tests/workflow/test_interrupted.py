@@ -177,3 +177,41 @@ def test_out_of_memory_is_tried_again_with_half_the_images_at_once(fresh):
     fresh.run(target)  # it goes on from what it has learnt
     assert "16 images at once: with 32, memory ran out" in log.read_text()
     assert not note.exists()
+
+
+SMALL_GPU_FOR_FUSION = '''
+import torch
+from torch import nn
+
+
+def check_memory(layer, inputs):
+    """As on a GPU with room for 256 images at once, or for what 32 make the layers of two networks answer."""
+    if not layer.training and len(inputs[0]) in (64, 512):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def make(num_classes):
+    entrance = nn.Identity()
+    entrance.register_forward_pre_hook(check_memory)
+    layers = nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(entrance, *layers, nn.Linear(8, num_classes))
+'''
+
+
+@pytest.mark.slow
+def test_a_fusion_that_runs_out_of_memory_matches_and_repairs_with_half_the_images_at_once(fresh):
+    (fresh.folder / "my_nets.py").write_text(SMALL_GPU_FOR_FUSION)
+    del fresh.tiny["model_type"], fresh.tiny["width"]
+    fusions = ["naive_repaired", "activations_repaired"]
+    fresh.tiny.update(architecture="my_nets:make", seeds=1, fusions=fusions)
+    said = fresh.run(*(f"experiments/tiny/tiny_seed1/{name}.pth" for name in fusions))
+    assert said.count("the next attempt halves the 512 images evaluated at once") == len(fusions)
+    for name in fusions:
+        log = fresh.folder / f"logs/fuse/tiny_seed1_{name}.log"
+        assert "256 images at once: with 512, memory ran out" in log.read_text()
+        assert not log.with_name(log.name + ".out_of_memory").exists()
+
+    target = "results/tiny/seed1/activations_repaired/connectivity_space.csv"
+    said = fresh.run(target)  # of the 64 images that measures look at once, 32 are left, and of REPAIR's 256
+    assert "the next attempt halves the 64 images evaluated at once" in said
+    assert (fresh.folder / target).exists()

@@ -13,7 +13,7 @@ from fusionscope.fusion.transport import Solver, proportional, uniform
 from fusionscope.images import Images
 from fusionscope.moments import JointMoments, varies
 
-BATCH = 64  # images at once
+SHARE_AT_ONCE = 8  # an eighth of the images at once: two networks keep what their neurons answer, in float64
 
 
 def activation_moments(pair: Pair, activations: str, images: Images) -> list[list[JointMoments]]:
@@ -26,8 +26,9 @@ def activation_moments(pair: Pair, activations: str, images: Images) -> list[lis
     sites = [
         list(zip(sites_of(a, activations), sites_of(b, activations), strict=True)) for a, b in pair.groups
     ]
+    at_once = max(1, pair.images_at_once // SHARE_AT_ONCE)
     one, other = traced_with(pair.network_a, pair.a), traced_with(pair.network_b, pair.b)
-    found = iter(joint_moments(one, other, [both for mine in sites for both in mine], images, BATCH))
+    found = iter(joint_moments(one, other, [both for mine in sites for both in mine], images, at_once))
     return [[next(found) for _ in mine] for mine in sites]
 
 

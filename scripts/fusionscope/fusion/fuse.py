@@ -16,7 +16,7 @@ from fusionscope.errors import InputError
 from fusionscope.fusion.options import check_fusion
 from fusionscope.fusion.pair import Match, Pair
 from fusionscope.fusion.steps import alignment_step, check_match, check_merged, merge_step
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.state import copy_of
 from fusionscope.weights import Weights, set_weights
 
@@ -83,6 +83,7 @@ def fuse(
     images: Images | None = None,
     seed: int = 0,
     training: TrainingData | None = None,
+    images_at_once: int = FUSED_AT_ONCE,
     **options: Any,
 ) -> Fusion:
     """One child of `parents`, state dicts of `networks`, which are left as they are.
@@ -95,16 +96,19 @@ def fuse(
     and with `finetune` (epochs, learning_rate) it is trained on with `training`. All other `options` are
     those of the method: fusion/options.py has them.
 
-    `images` are needed to align by activations and to repair (all of them are used), `seed` drives what
-    is random. Raises InputError, in one sentence, for options that are unknown or do not go together, for
-    parents that do not fit the method, and where torch.fx cannot trace a network that is to be aligned.
+    `images` are needed to align by activations and to repair (all of them are used), `images_at_once` in a
+    batch of one network and fewer where two answer together; `seed` drives what is random. Raises
+    InputError, in one sentence, for options that are unknown or do not go together, for parents that do
+    not fit the method, and where torch.fx cannot trace a network that is to be aligned.
     """
     definition = check_fusion({"method": method, **options}, WHERE)
     check_given(definition, networks, parents, images=images, training=training)
-    fusion = align_and_merge(networks, parents, definition, images=images, seed=seed)
+    fusion = align_and_merge(
+        networks, parents, definition, images=images, seed=seed, images_at_once=images_at_once
+    )
     if definition["repair"]:
         assert images is not None  # by check_given
-        fusion = with_repair(fusion, images)
+        fusion = with_repair(fusion, images, images_at_once)
     if "finetune" in definition:
         from fusionscope.fusion.finetune import Finetune  # here: most fusions do without
 
@@ -145,6 +149,7 @@ def align_and_merge(
     *,
     images: Images | None,
     seed: int,
+    images_at_once: int,
 ) -> Fusion:
     """The child before it is repaired or trained."""
     step, merge = alignment_step(definition), merge_step(definition["merge"])
@@ -155,7 +160,7 @@ def align_and_merge(
     records: list[GroupRecord] = []
     groups: Alignment | None = None
     for number, (network, parent) in enumerate(zip(networks, parents, strict=True)):
-        pair = Pair(network, networks[target], parent, parents[target])
+        pair = Pair(network, networks[target], parent, parents[target], images_at_once)
         match = None if number == target else step.align(pair, images, seed)
         if match is None:
             aligned.append(dict(parent))
@@ -181,12 +186,12 @@ def align_and_merge(
     )
 
 
-def with_repair(fusion: Fusion, images: Images) -> Fusion:
+def with_repair(fusion: Fusion, images: Images, batch_size: int) -> Fusion:
     """The same fusion with a repaired child."""
-    from fusionscope.fusion.repair import BATCH, blend, goals_of, repaired  # here: many fusions do without
+    from fusionscope.fusion.repair import blend, goals_of, repaired  # here: many fusions do without
 
-    goal = blend(goals_of(fusion.template, fusion.aligned, images), fusion.shares)
-    child = repaired(fusion.template, fusion.child, goal, images, BATCH)
+    goal = blend(goals_of(fusion.template, fusion.aligned, images, batch_size), fusion.shares)
+    child = repaired(fusion.template, fusion.child, goal, images, batch_size)
     gained = tuple(name for name in child if name not in fusion.child)
     return replace(fusion, child=child, gained_biases=gained)
 

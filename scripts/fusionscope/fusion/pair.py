@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fusionscope.alignment.groups import Alignment, Group, ParameterAxis, alignment_groups
 from fusionscope.alignment.move import Map, check_same_groups, make_map, move_parameter
 from fusionscope.graph.operations import is_own
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.weights import Weights
 
 RELATIVE_GAIN = 1e-6  # of a descent over the groups: below it a gain is rounding
@@ -28,6 +28,7 @@ class Pair:
     network_b: nn.Module
     a: Weights
     b: Weights
+    images_at_once: int = FUSED_AT_ONCE  # that one network can be given in a batch, as far as memory goes
 
     @cached_property
     def constants(self) -> Weights:

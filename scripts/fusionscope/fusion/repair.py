@@ -19,15 +19,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusionscope.errors import InputError
 from fusionscope.graph.trace import reference_tensor
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.moments import ChannelMoments
 from fusionscope.networks.biases import give_biases, renormalised_layers
 from fusionscope.state import copy_of
 from fusionscope.weights import Weights, combine, set_weights, weights_of
 
 Goal = Mapping[str, tuple[Tensor, Tensor]]  # layer -> mean (c,), standard deviation (c,) of its output
-
-BATCH = 512  # images at once: a matter of memory and time, not of the result
 
 # Of what a channel should spread, or of its mean if that is more: with less it is taken for constant.
 # A sound child is off by a small factor (sqrt(N) where N parents have nothing in common); one that is off
@@ -121,15 +119,18 @@ def repaired_mean(
     shares: Sequence[float],
     images: Images,
     goals: Sequence[Goal] | None = None,
+    batch_size: int = FUSED_AT_ONCE,
 ) -> Weights:
     """The mean of aligned `parents` with `shares` after REPAIR on `images`; `goals`: see `goals_of`."""
-    goals = goals_of(network, parents, images) if goals is None else goals
-    return repaired(network, combine(parents, shares), blend(goals, shares), images, BATCH)
+    goals = goals_of(network, parents, images, batch_size) if goals is None else goals
+    return repaired(network, combine(parents, shares), blend(goals, shares), images, batch_size)
 
 
-def goals_of(network: nn.Module, parents: Sequence[Weights], images: Images) -> list[Goal]:
+def goals_of(
+    network: nn.Module, parents: Sequence[Weights], images: Images, batch_size: int = FUSED_AT_ONCE
+) -> list[Goal]:
     """What each parent puts out, by `output_statistics`: the same for all shares."""
-    return [output_statistics(network, parent, images, BATCH) for parent in parents]
+    return [output_statistics(network, parent, images, batch_size) for parent in parents]
 
 
 def correct_in_order(

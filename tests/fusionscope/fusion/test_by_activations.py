@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from fusionscope.alignment.activations import record, traced_with
-from fusionscope.fusion.by_activations import ACTIVATION_COSTS, BATCH
+from fusionscope.fusion.by_activations import ACTIVATION_COSTS, SHARE_AT_ONCE
 from fusionscope.fusion.pair import Pair
 from fusionscope.fusion.steps import match_neurons
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.moments import JointMoments
 
 
@@ -49,7 +49,7 @@ def small_pair() -> Pair:
 @pytest.mark.parametrize("metric", ["correlation", "euclidean"])
 def test_activation_costs_are_numpys_on_all_images_at_once(when, metric):
     """Post-activations are what the linear layer reads: means over pixels. Several batches."""
-    pair, images = small_pair(), nets.images(2 * BATCH + 5)
+    pair, images = small_pair(), nets.images(2 * FUSED_AT_ONCE // SHARE_AT_ONCE + 5)
     match = match_neurons(
         "optimal_transport",
         pair,

@@ -17,6 +17,7 @@ from fusionscope.errors import InputError
 from fusionscope.fusion.finetune import TrainingData
 from fusionscope.fusion.fuse import Fusion, fuse, shares_of
 from fusionscope.fusion.repair import repaired_mean
+from fusionscope.images import Images
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
 from fusionscope.training.train import train
@@ -686,3 +687,29 @@ def test_repair_and_training_follow_the_mean():
         for weights, was in zip(parents, before, strict=True)
         for name, tensor in was.items()
     )
+
+
+class EightAtOnce(Images):
+    """Images on a GPU that has no memory for more of them in a batch."""
+
+    def batches(self, batch_size):
+        if batch_size > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return super().batches(batch_size)
+
+
+@pytest.mark.parametrize("name", ["RESNET18_NOBN", "bottlenecks"])
+def test_a_fusion_with_fewer_images_at_once_is_the_same_but_for_rounding(name):
+    networks, parents = [nets.network_of(name)] * 2, [nets.weights_of(name, seed) for seed in (1, 2)]
+    small = EightAtOnce(**vars(nets.images()))
+    for options in (BY_ACTIVATIONS, {"method": "average", "repair": True}):
+        with pytest.raises(torch.OutOfMemoryError):
+            fuse(networks, parents, images=small, **options)
+    options = BY_ACTIVATIONS | {"repair": True}
+    usual = fuse(networks, parents, images=nets.images(), **options)
+    found = fuse(networks, parents, images=small, images_at_once=8, **options)
+    for coupling, expected in zip(found.couplings[0], usual.couplings[0], strict=True):
+        assert torch.equal(coupling, expected)
+    assert found.child.keys() == usual.child.keys()
+    for tensor, expected in zip(found.child.values(), usual.child.values(), strict=True):
+        assert cases.relative_difference(tensor.double(), expected.double()) < 1e-10

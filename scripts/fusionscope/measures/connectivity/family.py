@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fusionscope.errors import InputError
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.measurement import Measurement
 from fusionscope.measures.connectivity.paths import PathPoint, line, measure_path, repaired_line
 from fusionscope.measures.connectivity.similarity import cka_by_group, gram_matrices
@@ -62,16 +62,25 @@ def load_family(
 
 
 def measure_paths(
-    family: Family, images: Images, *, points: int, batch_size: int, repair_images: Images | None = None
+    family: Family,
+    images: Images,
+    *,
+    points: int,
+    batch_size: int,
+    repair_images: Images | None = None,
+    repaired_at_once: int = FUSED_AT_ONCE,
 ) -> dict[str, list[PathPoint]]:
     """The line from each aligned parent to the reference, by the parent's name, measured on `images`.
 
-    With `repair_images`, those that the child was repaired on, every point is repaired as it was.
+    With `repair_images`, those that the child was repaired on, every point is repaired as it was, with
+    `repaired_at_once` images in a batch.
     """
     reference = family.reference
     between: Callable[[Weights, Weights], Callable[[float], Weights]] = line
     if repair_images is not None:
-        between = partial(repaired_line, family.networks[reference], repair_images)
+        between = partial(
+            repaired_line, family.networks[reference], repair_images, batch_size=repaired_at_once
+        )
     return {
         name: measure_path(
             family.child_network,

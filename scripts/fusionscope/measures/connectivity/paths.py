@@ -9,7 +9,7 @@ from torch import nn
 from fusionscope.errors import InputError
 from fusionscope.evaluation import accuracy, mean_loss, predict
 from fusionscope.fusion.repair import goals_of, repaired_mean
-from fusionscope.images import Images
+from fusionscope.images import FUSED_AT_ONCE, Images
 from fusionscope.measurement import Measurement
 from fusionscope.state import copy_of
 from fusionscope.weights import Weights, combine, set_weights
@@ -64,16 +64,21 @@ def line(other: Weights, reference: Weights) -> Callable[[float], Weights]:
 
 
 def repaired_line(
-    network: nn.Module, images: Images, other: Weights, reference: Weights
+    network: nn.Module,
+    images: Images,
+    other: Weights,
+    reference: Weights,
+    *,
+    batch_size: int = FUSED_AT_ONCE,
 ) -> Callable[[float], Weights]:
     """The same with REPAIR on `images` at every point, the ends included.
 
     The weights are for `network` with the biases that repair needs (`networks.give_biases`).
     """
-    goals = goals_of(network, [other, reference], images)
+    goals = goals_of(network, [other, reference], images, batch_size)
 
     def point(share: float) -> Weights:
-        return repaired_mean(network, [other, reference], [1 - share, share], images, goals)
+        return repaired_mean(network, [other, reference], [1 - share, share], images, goals, batch_size)
 
     return point
 
