@@ -78,6 +78,14 @@ def test_any_epoch_is_a_place_to_go_on_from(digits, tmp_path, schedule, last):
     assert resumed.best_epoch == unbroken.best_epoch
 
 
+def test_it_goes_on_in_bfloat16_too(digits):
+    unbroken, states = fit(fresh(), digits, precision="bfloat16"), []
+    fit(fresh(), digits, precision="bfloat16", keep=lambda state: states.append(cloned(state)))
+    resumed = fit(fresh(), digits, precision="bfloat16", resume=states[1])
+    assert same(resumed.best_weights, unbroken.best_weights)
+    assert resumed.curve == unbroken.curve
+
+
 def test_the_global_random_stream_goes_on_too(digits):
     unbroken, states = fit(fresh(WithDropout), digits), []
     fit(fresh(WithDropout), digits, epochs=4, keep=lambda state: states.append(cloned(state)))

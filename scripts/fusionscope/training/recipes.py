@@ -59,3 +59,8 @@ class TrainingRecipe(Options):
         default="none",
         description="What is done to training images: nothing, or random flips and crops after padding.",
     )
+    precision: Literal["single", "tf32", "bfloat16"] = Field(
+        default="single",
+        description="Of the network's operations in a training step: single, or faster on a GPU, tf32 (no "
+        "difference on a CPU) or bfloat16. Weights, validation and all measures stay in single precision.",
+    )

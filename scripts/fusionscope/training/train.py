@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fusionscope.errors import InputError
 from fusionscope.evaluation import accuracy, mean_loss, raw_logits
 from fusionscope.images import AUGMENTATIONS, Images
+from fusionscope.precision import arithmetic, rounded_products
 from fusionscope.weights import set_weights, weights_of
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
@@ -80,6 +81,7 @@ def train(
     clip_norm: float | None,
     schedule: dict[str, Any],
     augmentation: str,
+    precision: str = "single",
     order: torch.Generator,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     resume: dict[str, Any] | None = None,
@@ -89,8 +91,9 @@ def train(
 
     `schedule` names an entry of SCHEDULES under `kind`, the rest are its options. `clip_norm` bounds
     the Euclidean norm of each step's gradient (None: as it is). `order` drives the order of the
-    images and their augmentation. Raises InputError, naming the step, when the loss
-    stops being finite.
+    images and their augmentation. `precision` is that of the network's operations in a training step
+    (see `fusionscope.precision`); weights and validation are in single precision. Raises InputError, naming
+    the step, when the loss stops being finite.
 
     `keep` is given, after each epoch, all that an interrupted training needs to go on: tensors and plain
     values. The last of them as `resume`, with the other arguments as they were, ends in the very weights
@@ -111,7 +114,10 @@ def train(
         for epoch in curve:
             on_epoch(epoch)
     for number in range(len(curve) + 1, epochs + 1):
-        passed = run_epoch(moving, train_images, batch_size, clip_norm, AUGMENTATIONS[augmentation])
+        with rounded_products(precision):
+            passed = run_epoch(
+                moving, train_images, batch_size, clip_norm, AUGMENTATIONS[augmentation], precision
+            )
         check_finite(passed.losses, (number - 1) * steps_per_epoch + 1, learning_rate)
         epoch = describe(number, passed, network, train_images, validation_images)
         if not epoch.validation_loss < float("inf"):
@@ -201,6 +207,7 @@ def run_epoch(
     batch_size: int,
     clip_norm: float | None,
     augment: Callable[[Tensor, torch.Generator], Tensor],
+    precision: str,
 ) -> Pass:
     """Train on all `images` once, in a new order."""
     network, optimizer, order = moving.network, moving.optimizer, moving.order
@@ -210,8 +217,9 @@ def run_epoch(
     hits = torch.zeros((), dtype=torch.long, device=images.labels.device)
     for index in torch.randperm(len(images), generator=order).split(batch_size):
         batch = images.take(index)
-        logits = network(augment(batch.normalised(), order))
-        loss = F.cross_entropy(logits, batch.labels)
+        with arithmetic(images.labels.device, precision):
+            logits = network(augment(batch.normalised(), order))
+            loss = F.cross_entropy(logits, batch.labels)  # in single precision whatever the logits are in
         optimizer.zero_grad()
         loss.backward()
         if clip_norm is not None:

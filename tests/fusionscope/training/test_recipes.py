@@ -45,6 +45,7 @@ def test_a_recipe_is_the_arguments_of_training():
         ({"schedule": {"kind": "steps", "at": [0], "factor": 1}}, r"^schedule\.at\.0: 0 is not right"),
         ({"augmentation": "flip"}, r"^augmentation: 'flip' is not known; "),
         ({"initialisation": "He"}, r"^initialisation: 'He' is not known; "),
+        ({"precision": "double"}, r"^precision: 'double' is not known; "),
         ({"momentum": 1.0}, r"^momentum: 1.0 is not right; expected a number from 0 to below 1"),
     ],
 )

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from fusionscope.errors import InputError
+from fusionscope.evaluation import mean_loss, predict
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
-from fusionscope.training.train import train
+from fusionscope.training.train import Trained, train
 
 
 def generator(seed: int) -> torch.Generator:
@@ -145,6 +146,47 @@ def test_another_order_gives_other_weights(digits):
 def test_augmentation_changes_what_is_learnt(digits):
     plain, augmented = weights_after(digits, 1, "none"), weights_after(digits, 1)
     assert not torch.equal(plain["linear.weight"], augmented["linear.weight"])
+
+
+def trained_at(digits, precision: str) -> tuple[nn.Module, Trained]:
+    network = fresh("VGG11")
+    images = digits["train"].take(torch.arange(200))
+    return network, fit(network, images, digits["validation"], epochs=2, batch_size=16, precision=precision)
+
+
+def test_tf32_changes_nothing_on_a_cpu(digits):
+    (_, single), (_, tf32) = (trained_at(digits, precision) for precision in ("single", "tf32"))
+    assert tf32.curve == single.curve
+    assert all(torch.equal(tf32.best_weights[k], tensor) for k, tensor in single.best_weights.items())
+
+
+def test_bfloat16_rounds_the_steps_and_nothing_else(digits):
+    """Weights stay in single precision, and so does the validation: it is that of the network as it is."""
+    (_, single), (network, rounded) = (trained_at(digits, precision) for precision in ("single", "bfloat16"))
+    assert all(
+        tensor.dtype == single.best_weights[name].dtype for name, tensor in rounded.best_weights.items()
+    )
+    assert all(tensor.isfinite().all() for tensor in rounded.best_weights.values())
+    assert rounded.curve != single.curve
+    assert [epoch.train_loss for epoch in rounded.curve] == pytest.approx(
+        [epoch.train_loss for epoch in single.curve], rel=0.1
+    )
+    logits = predict(network, digits["validation"], 512)
+    assert logits.dtype == torch.float32
+    assert rounded.curve[-1].validation_loss == mean_loss(logits, digits["validation"].labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["VGG11_NOBIAS_NOBN", "RESNET18"])
+def test_bfloat16_learns_digits_as_well_as_single_precision(digits, model_type):
+    recipe = {"epochs": 6, "learning_rate": 0.1, "schedule": {"kind": "one_cycle"}}
+    best = {}
+    for precision in ("single", "bfloat16"):
+        network = fresh(model_type, width=0.125)
+        trained = fit(network, digits["train"], digits["validation"], precision=precision, **recipe)
+        best[precision] = trained.curve[trained.best_epoch - 1].validation_accuracy
+    assert best["single"] > 0.9
+    assert best["bfloat16"] > best["single"] - 0.03  # of 143 images, so 4 of them
 
 
 def test_every_epoch_shows_every_image_once_in_a_new_order():

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fusionscope.evaluation import check_finite, is_correct
 from fusionscope.images import Images
 from fusionscope.measures.undefined import check_has_gradient, check_perturbable
+from fusionscope.precision import arithmetic
 
 Losses = Callable[[Tensor, Tensor], Tensor]  # (logits (k, classes), labels (k,)) -> of each image (k,)
 CROSS_ENTROPY: Losses = partial(F.cross_entropy, reduction="none")
@@ -131,4 +132,4 @@ class Landscape:
             check_finite(logits, self.network)
 
     def arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        return arithmetic(self.device, self.precision)
