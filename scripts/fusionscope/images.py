@@ -97,10 +97,12 @@ def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:
     """
     n, _channels, height, width = batch.shape
     device = batch.device
-    flips = torch.rand(n, generator=generator).lt(0.5).to(device)
+    # not waiting for a GPU: a plain copy to it waits until all that it was asked before is done
+    flips = torch.rand(n, generator=generator).lt(0.5).to(device, non_blocking=True)
     batch = torch.where(flips.view(n, 1, 1, 1), batch.flip(-1), batch)
     padded = F.pad(batch, [CROP_PADDING] * 4)
-    shifts = torch.randint(0, 2 * CROP_PADDING + 1, (2, n, 1), generator=generator).to(device)
+    shifts = torch.randint(0, 2 * CROP_PADDING + 1, (2, n, 1), generator=generator)
+    shifts = shifts.to(device, non_blocking=True)
     rows = torch.arange(height, device=device) + shifts[0]  # (n, h)
     columns = torch.arange(width, device=device) + shifts[1]  # (n, w)
     images = torch.arange(n, device=device)

@@ -38,7 +38,7 @@ def record(traced: fx.GraphModule, batch: Tensor, nodes: Collection[str]) -> dic
 
 def neurons(activation: Tensor, along: ActivationAxis) -> Tensor:
     """(n, examples) float64: each neuron that lies `along` an axis, at all images and all its places."""
-    rows = activation.movedim(along.axis, 0)[along.positions.to(activation.device)]
+    rows = activation.movedim(along.axis, 0)[along.positions.to(activation.device, non_blocking=True)]
     return rows.flatten(1).double()
 
 

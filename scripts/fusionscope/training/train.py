@@ -215,7 +215,8 @@ def run_epoch(
     losses: list[Tensor] = []
     sizes: list[int] = []
     hits = torch.zeros((), dtype=torch.long, device=images.labels.device)
-    for index in torch.randperm(len(images), generator=order).split(batch_size):
+    shuffled = torch.randperm(len(images), generator=order).to(images.labels.device)  # no copy in a step
+    for index in shuffled.split(batch_size):
         batch = images.take(index)
         with arithmetic(images.labels.device, precision):
             logits = network(augment(batch.normalised(), order))

@@ -179,7 +179,8 @@ def kept_features(
 
 def features(activation: Tensor, along: ActivationAxis, count: int) -> Tensor:
     """(count, features): what neurons that lie `along` an axis answer to so many images, the outer axis."""
-    neurons = activation.movedim(along.axis, -1)[..., along.positions.to(activation.device)]
+    positions = along.positions.to(activation.device, non_blocking=True)
+    neurons = activation.movedim(along.axis, -1)[..., positions]
     return neurons.reshape(count, -1)
 
 

@@ -111,7 +111,8 @@ def first_order_scale(target: Target, logits: Tensor, into: int | None) -> float
     def taken(scale: float) -> float:
         """What the worst corner of the box takes from the mean margin."""
         boxes = (target.size(scale, w) for w in landscape.weights)
-        return sum((part.abs() * box).sum().item() for part, box in zip(gradient, boxes, strict=True))
+        parts = [(part.abs() * box).sum() for part, box in zip(gradient, boxes, strict=True)]
+        return sum(torch.stack(parts).tolist())  # a GPU is waited for once
 
     mean = margins(logits[index], landscape.y[index], into).mean().item()
     slope = taken(1.0) - taken(0.0)

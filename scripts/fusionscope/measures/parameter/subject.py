@@ -176,4 +176,5 @@ def margin_quantile(logits: Tensor, labels: Tensor) -> float:
 def gradient_square(landscape: Landscape) -> float:
     """norm(g)^2 of the gradient g of the mean loss."""
     gradient, _ = landscape.gradient(torch.arange(len(landscape), device=landscape.device))
-    return sum(part.double().square().sum().item() for part in gradient)
+    squares = torch.stack([part.double().square().sum() for part in gradient])
+    return sum(squares.tolist())  # a GPU is waited for once
