@@ -6,6 +6,7 @@ alone.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -35,6 +36,7 @@ from fusionscope.options import (
     Text,
     WholeNumber,
     expecting,
+    short,
 )
 from fusionscope.report.plot_table import PLOTS
 from fusionscope.training.data_sets import DATA_SETS
@@ -45,16 +47,23 @@ IMAGE_FOLDER = "image_folder"  # the data set that needs a path
 PARAMETER_PARTS = ("hessian", "scales", "complexity")
 PARTS = ("input", *PARAMETER_PARTS, "prediction", "connectivity", "correlation")
 
-EXPERIMENT_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
-FUSION_PATTERN = r"^(?!parent_)(?!.*_aligned$)[A-Za-z][A-Za-z0-9_]*$"
-NAME_RULE = "letters, digits and _, a letter first"
+LONGEST_NAME = 60  # characters: several names and endings make up the name of one file
+NAME_PATTERN = rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST_NAME - 1}}}$"
+EXPERIMENT_PATTERN = f"^{NAME_PATTERN}"
+FUSION_PATTERN = rf"^(?!parent_)(?!.*_(aligned|last_epoch)$){NAME_PATTERN}"
+WINDOWS_DEVICE = r"con|prn|aux|nul|com\d|lpt\d"  # no file can be called so there
+OTHER_MODELS_FILE = r"parent_.*|.*_(aligned|last_epoch)"  # also where a disk ignores case
+NAME_RULE = (
+    f"letters a to z, digits and _, a letter first, at most {LONGEST_NAME} characters, and no device of "
+    "Windows such as con"
+)
 
 
-def matching(pattern: str) -> AfterValidator:
-    """Lets texts through that match `pattern` (Python's kind, which looks ahead; pydantic's does not)."""
+def names_of_files(pattern: str, kept: str) -> AfterValidator:
+    """Lets names through that match `pattern` and not, in upper or lower case, `kept` (for others)."""
 
     def validate(name: str) -> str:
-        if not re.fullmatch(pattern, name):
+        if not re.fullmatch(pattern, name) or re.fullmatch(kept, name, re.IGNORECASE):
             raise ValueError(name)
         return name
 
@@ -63,14 +72,14 @@ def matching(pattern: str) -> AfterValidator:
 
 ExperimentName = Annotated[
     str,
-    matching(EXPERIMENT_PATTERN),
+    names_of_files(EXPERIMENT_PATTERN, WINDOWS_DEVICE),
     expecting(NAME_RULE),
     WithJsonSchema({"type": "string", "pattern": EXPERIMENT_PATTERN}),
 ]
 FusionName = Annotated[
     str,
-    matching(FUSION_PATTERN),
-    expecting(f"{NAME_RULE}, and nothing that starts with parent_ or ends in _aligned"),
+    names_of_files(FUSION_PATTERN, f"{WINDOWS_DEVICE}|{OTHER_MODELS_FILE}"),
+    expecting(f"{NAME_RULE}; nothing that starts with parent_ or ends in _aligned or _last_epoch"),
     WithJsonSchema({"type": "string", "pattern": FUSION_PATTERN}),
 ]
 RecipeName = Annotated[str, expecting("text")]
@@ -135,6 +144,16 @@ class Spaces(Options):
         """The parts that are on, in the order of PARTS."""
         off = () if self.parameter else PARAMETER_PARTS
         return [part for part in PARTS if getattr(self, part) and part not in off]
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that differ in case only."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            return other, name
+    return None
 
 
 class Experiment(Options):
@@ -215,7 +234,25 @@ class Experiment(Options):
                 f"{len(self.width)} widths for {self.parents} parents; give one number for all, or one each",
                 key="width",
             )
+        self.check_plots()
         return self
+
+    def check_plots(self) -> None:
+        """Of plots of one's own the last part of the name is that of their files."""
+        files: dict[str, str] = {}
+        for plot in self.plots or ():
+            name = plot.split(":")[-1]
+            other = files.setdefault(name.casefold(), plot)
+            if other != plot:
+                raise OptionError(
+                    f"{short(other)} and {short(plot)} would be drawn into one file; rename one of them",
+                    key="plots",
+                )
+            if len(name) > LONGEST_NAME:
+                raise OptionError(
+                    f"{short(name)} is too long for the name of a file; use at most {LONGEST_NAME} characters",
+                    key="plots",
+                )
 
 
 class FusionShape:
@@ -260,3 +297,15 @@ class Settings(Options):
         default={"naive_fused": {"method": "average"}, "geometric_fused": {"method": "optimal_transport"}},
         description="How children are made of their parents, by the children's names.",
     )
+
+    @model_validator(mode="after")
+    def check_case(self) -> "Settings":
+        for section, names in (("experiments", self.experiments), ("fusions", self.fusions)):
+            pair = alike(names)
+            if pair:
+                raise OptionError(
+                    f"{short(pair[0])} and {short(pair[1])} differ in case only, and would be one file on disks "
+                    "that ignore it (macOS, Windows); rename one of them",
+                    key=section,
+                )
+        return self

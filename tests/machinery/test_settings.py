@@ -533,6 +533,43 @@ def test_anchors_and_merge_keys_are_no_repetition(tmp_path):
     check_files([ROOT / "config.yaml", tmp_path / "mine.yaml"])
 
 
+NO_NAMES = (
+    ("a b", "a/b", "..", "a.", "a\\b", "1st", "_x", "x\n", "", "CON", "nul", "Lpt1", "x" * 61)
+    + ("\u0442iny", "n\u00e4ive", "\u212aelvin", "\uff41")  # Cyrillic, umlaut, Kelvin's sign, full width
+)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("section", ["experiments", "fusions"])
+def test_names_are_names_of_files_everywhere(config, section, name):
+    config[section][name] = copy.deepcopy(next(iter(config[section].values())))
+    sentence = refusal(config)
+    assert sentence.startswith(f"config: {section}: ")
+    assert "cannot be a name; use letters a to z, digits and _, a letter first, at most 60" in sentence
+
+
+@pytest.mark.parametrize("name", ["parent_1", "Parent_x", "x_aligned", "x_ALIGNED", "naive_fused_last_epoch"])
+def test_no_fusion_is_called_like_a_file_of_another_model(config, name):
+    config["fusions"][name] = {"method": "average"}
+    assert "starts with parent_ or ends in _aligned or _last_epoch" in refusal(config)
+
+
+@pytest.mark.parametrize(("section", "name"), [("experiments", "Digits_vgg11"), ("fusions", "Naive_fused")])
+def test_names_that_differ_in_case_only_are_refused(config, section, name):
+    config[section][name] = copy.deepcopy(config[section][name[0].lower() + name[1:]])
+    assert f"config: {section}: '{name.lower()}' and '{name}' differ in case only" in refusal(config)
+
+
+def test_two_plots_of_one_file_are_refused(config):
+    put(config, f"{FIRST}.plots", ["accuracy", "my_plots:Accuracy"])
+    assert (
+        f"{FIRST}.plots: 'accuracy' and 'my_plots:Accuracy' would be drawn into one file; rename one of them"
+        in refusal(config)
+    )
+    put(config, f"{FIRST}.plots", ["my_plots:" + "x" * 100])
+    assert "is too long for the name of a file; use at most 60 characters" in refusal(config)
+
+
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "sklearn")
 PLAN = """
 import sys, yaml
