@@ -53,7 +53,7 @@ try:
     STUDY = Study.read(settings.resolve_experiments(SETTINGS), is_there)
     if MAIN:  # for jobs on a cluster it has been done
         settings.check_files([SHIPPED, *workflow.configfiles])
-        STUDY.check_own_code()
+        STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
         provided_weights.check_provided_weights(STUDY, is_there, as_kept, stored=STORED)
 except InputError as error:
     raise WorkflowError(str(error)) from None

@@ -35,15 +35,20 @@ def load_own(entry: str, what: str) -> Callable[..., Any]:
             imported = importlib.import_module(module)
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-                raise InputError(
-                    f"{where}: there is no module {error.name} in {os.getcwd()}; "
-                    "start in the folder that holds it"
-                ) from error
+                raise InputError(f"{where}: {missing_module(str(error.name))}") from error
             raise InputError(f"{where}: importing {module} failed: {reason(error)}; fix it") from error
     found = getattr(imported, name, None)
     if not callable(found):
-        raise InputError(f"{where}: {module} has no function or class '{name}'; define it, or name another")
+        raise InputError(f"{where}: {missing_name(module, name)}")
     return found
+
+
+def missing_module(module: str) -> str:
+    return f"there is no module {module} in {os.getcwd()}; start in the folder that holds it"
+
+
+def missing_name(module: str, name: str) -> str:
+    return f"{module} has no function or class '{name}'; define it, or name another"
 
 
 @contextmanager

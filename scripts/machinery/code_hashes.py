@@ -57,10 +57,7 @@ def entry_hashes(entry: str, start_folder: str | Path, *, keep: tuple[str, ...] 
     InputError for a file that is not Python.
     """
     roots = [SCRIPTS] if is_ours(entry) else [Path(start_folder), SCRIPTS]
-    try:
-        return closure_hashes([entry.split(":")[0]], roots, TABLES.difference(keep))
-    except SyntaxError as error:
-        raise InputError(f"{error.filename}, line {error.lineno}: is not Python ({error.msg})") from error
+    return closure_hashes([entry.split(":")[0]], roots, TABLES.difference(keep))
 
 
 def is_ours(entry: str) -> bool:
@@ -95,8 +92,16 @@ def changes_nothing(path: Path, name: str) -> bool:
 
 @cache
 def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module's meaning, and the dotted names it imports, at the top or inside functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    """The hash of a module's meaning, and the dotted names it imports, at the top or inside functions.
+
+    Raises InputError for a file that is not Python.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, OSError, ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)  # none where it is not UTF-8, holds zeros, or cannot be read
+        at = f"{path}, line {line}" if line else f"{path}"
+        raise InputError(f"{at}: is not Python ({getattr(error, 'msg', error)}); fix it") from error
     package = path.parent.relative_to(root).parts
     imports: list[str] = []
     for never_run in filter(is_for_type_checkers, ast.walk(tree)):

@@ -250,7 +250,7 @@ class Experiment(Options):
                 )
             if len(name) > LONGEST_NAME:
                 raise OptionError(
-                    f"{short(name)} is too long for the name of a file; use at most {LONGEST_NAME} characters",
+                    f"{short(name)} is too long for a file's name; use at most {LONGEST_NAME} characters",
                     key="plots",
                 )
 
@@ -304,8 +304,8 @@ class Settings(Options):
             pair = alike(names)
             if pair:
                 raise OptionError(
-                    f"{short(pair[0])} and {short(pair[1])} differ in case only, and would be one file on disks "
-                    "that ignore it (macOS, Windows); rename one of them",
+                    f"{short(pair[0])} and {short(pair[1])} differ in case only, and would be one file on "
+                    "disks that ignore it (macOS, Windows); rename one of them",
                     key=section,
                 )
         return self

@@ -26,9 +26,10 @@ from fusionscope.report.plot_table import (
 )
 from fusionscope.training.normalisation import PUBLISHED
 from machinery import entries
-from machinery.code_hashes import METRIC_NAMES, entry_hashes
+from machinery.code_hashes import METRIC_NAMES, entry_hashes, is_ours
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
 from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, record_file
+from machinery.own_code import check_entry
 from machinery.settings import plain
 
 LONG_LIST = 5  # names in a sentence
@@ -378,16 +379,28 @@ class Study:
             initial = [(experiment.initial_weights(seed, parent), parent) for parent in experiment.parents]
             yield from ((path, model) for path, model in children + initial if path in self.provided)
 
-    def check_own_code(self) -> None:
-        """Raise InputError for the first file of the user's own code that is not Python."""
+    def check_own_code(self, *, all_installed: bool = True) -> None:
+        """Raise InputError for the first of the user's own code that is not Python or not there.
+
+        `all_installed`: whether jobs have the packages that this process has, and no others.
+        """
         for experiment in self.experiments.values():
-            measures = experiment.settings["measurements"]["complexity"]
-            named = entries.of_metrics(measures) | entries.of_network(experiment.network("parent_1"))
-            for fusion in experiment.fusions:
-                named |= entries.of_fusion(experiment.definition(fusion))
-            named |= dict.fromkeys(plot.draw for plot in self.plots(experiment.name).values())
-            for entry in named:
+            where = f"config: experiments.{experiment.name}"
+            for entry, place in self.named_code(experiment):
                 entry_hashes(entry, Path.cwd())
+                if not is_ours(entry):
+                    check_entry(entry, f"{where}: {place} {entry}", all_installed=all_installed)
+
+    def named_code(self, experiment: Experiment) -> Iterator[tuple[str, str]]:
+        """The code that an experiment names, `module:name`, and what for."""
+        named = [(entries.of_network(experiment.network("parent_1")), "architecture")]
+        named += [
+            (entries.of_fusion(experiment.definition(name)), f"fusion {name},") for name in experiment.fusions
+        ]
+        measures = experiment.settings["measurements"]["complexity"]
+        named += [(entries.of_metrics(measures), "complexity")]
+        named += [({plot.draw: None}, "plot") for plot in self.plots(experiment.name).values()]
+        return ((entry, place) for found, place in named for entry in found)
 
     def check_weights(self, exists: Callable[[str], bool]) -> None:
         """Raise InputError where provided weights would be overwritten, or are not there."""
