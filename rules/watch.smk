@@ -1,6 +1,5 @@
 # Watching: one line that tells how far the run is, and a record of it when it has ended.
 import os
-import shlex
 from datetime import datetime, timezone
 
 from machinery import chance, provenance
@@ -32,7 +31,7 @@ def record_run(state, snakemake_log, at_chance):
             "state": state,
             "started": STARTED.isoformat(timespec="seconds"),
             "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "command": shlex.join(["snakemake", *sys.argv[1:]]),
+            "command": provenance.command_line("snakemake", sys.argv[1:]),
             "experiments": list(STUDY.experiments),
             "jobs": {"planned": PROGRESS.total, "done": PROGRESS.done},
             "parents_at_chance": at_chance,

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +35,16 @@ PACKAGES = (
     "safetensors",
     "snakemake-executor-plugin-slurm",
     "snakemake-storage-plugin-fs",
+)
+
+
+HIDDEN = "***"
+# Who and with what password, before the host of an address. A password may hold what it should not.
+LOGIN = re.compile(r"://(?:[^/:@\s]+:\S*|[^/\s?#]*)@")
+SECRET_NAME = r"[\w.-]*(?:passw|passphrase|token|secret|credential|signature|key)[\w.-]*"
+SECRET_OPTION = re.compile(f"--{SECRET_NAME}", re.IGNORECASE)
+SECRET_PAIR = re.compile(
+    rf"""(\b{SECRET_NAME}["']?(?:\s*=\s*|\s*:\s+|"\s*:\s*))("[^"]*"|'[^']*'|[^,&;}}\]]+)""", re.IGNORECASE
 )
 
 
@@ -145,6 +156,19 @@ def processor() -> str | None:
     file = Path("/proc/cpuinfo")
     model = re.search(r"^model name\s*: (.*)$", file.read_text(), re.MULTILINE) if file.exists() else None
     return model[1] if model else platform.processor() or None
+
+
+def command_line(program: str, arguments: Iterable[str]) -> str:
+    """What was typed, without passwords: logins in addresses, and values of keys that sound secret."""
+    shown: list[str] = []
+    for argument in arguments:
+        follows_secret = bool(shown) and SECRET_OPTION.fullmatch(shown[-1]) and not argument.startswith("--")
+        shown.append(HIDDEN if follows_secret else without_secrets(argument))
+    return shlex.join([program, *shown])
+
+
+def without_secrets(text: str) -> str:
+    return SECRET_PAIR.sub(rf"\1{HIDDEN}", LOGIN.sub(f"://{HIDDEN}@", text))
 
 
 def write_record(path: str | Path, record: dict) -> None:

@@ -1,6 +1,7 @@
 """Versions, commit, machine and the times of jobs are read as they are; what is not there is None."""
 
 import json
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -110,3 +111,29 @@ def test_a_record_replaces_the_one_before_and_leaves_nothing_else(tmp_path):
         provenance.write_record(path, record)
         assert json.loads(path.read_text()) == record
     assert [file.name for file in path.parent.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (["--config", "data_dir=https://me:pass@host/x"], "--config 'data_dir=https://***@host/x'"),
+        (["--config", "data_dir=https://me:p@ss/word@host/x"], "--config 'data_dir=https://***@host/x'"),
+        (["--default-storage-prefix", "s3://token@bucket"], "--default-storage-prefix 's3://***@bucket'"),
+        (["--storage-s3-secret-key", "abc", "-n"], "--storage-s3-secret-key '***' -n"),
+        (["--storage-http-password=abc"], "'--storage-http-password=***'"),
+        (["--config", "api_token=abc", "run=[a]"], "--config 'api_token=***' 'run=[a]'"),
+        (["--config", "x={password: a b, y: 2}"], "--config 'x={password: ***, y: 2}'"),
+        (["--config", 'x={"password":"a b","y":2}'], """--config 'x={"password":***,"y":2}'"""),
+        (
+            ["--config", "x=https://host/?sig=1&token=abc&y=2"],
+            "--config 'x=https://host/?sig=1&token=***&y=2'",
+        ),
+    ],
+)
+def test_passwords_are_not_kept(typed, kept):
+    assert provenance.command_line("snakemake", typed) == f"snakemake {kept}"
+
+
+def test_of_other_commands_all_is_kept():
+    usual = "snakemake --cores 4 --keep-going --configfile mine.yaml --config 'run=[my_exp]' device=cpu -n"
+    assert provenance.command_line("snakemake", shlex.split(usual)[1:]) == usual
