@@ -6,7 +6,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: results test test-slow test-slurm lint docs report lock
+.PHONY: results test test-slow test-slurm faults lint docs report lock
 
 results: $(READY)
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
@@ -16,6 +16,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -n auto -m "slow and not slurm and not faults" $(ARGS)
+
+# Kills, full disks, damaged files, odd inputs: a sample. `FAULTS=long make faults`: all of them (an hour or so).
+faults: $(READY)
+	$(BIN)/pytest -m faults -rs tests/faults $(ARGS)
 
 # Where SLURM is running: tests/workflow/test_slurm.py says what it needs.
 test-slurm: $(READY)

@@ -47,12 +47,13 @@ def is_there(path):
 
 SHIPPED = ROOT / "config.yaml"
 try:
+    if MAIN:
+        settings.check_files([SHIPPED, *workflow.configfiles])
     SETTINGS = load_configfile(SHIPPED)
     update_config(SETTINGS, config)  # what the user says is laid over it, key by key
     SETTINGS = settings.read_settings(SETTINGS)
     STUDY = Study.read(settings.resolve_experiments(SETTINGS), is_there)
     if MAIN:  # for jobs on a cluster it has been done
-        settings.check_files([SHIPPED, *workflow.configfiles])
         STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
         provided_weights.check_provided_weights(STUDY, is_there, as_kept, stored=STORED)
 except InputError as error:

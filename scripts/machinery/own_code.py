@@ -24,13 +24,14 @@ SHOWN_NAMES = 3  # of torchvision's that come close to an unknown one
 HIDDEN_NAMES = re.compile(r"\b(__getattr__|globals|setattr|vars|exec|locals)\b|\bimport \*|sys\.modules")
 
 
-def check_entry(entry: str, where: str, *, all_installed: bool) -> None:
+def check_entry(entry: str, where: str, *, architecture: bool = False, all_installed: bool) -> None:
     """Raise InputError, beginning with `where`, if what `module:name` names is certainly not there.
 
+    `architecture`: whether it makes networks, as torchvision's classifiers do, which are no modules' names.
     `all_installed`: whether jobs have the packages that this process has, and no others.
     """
     module, name = entry.split(":")
-    if module == TORCHVISION:
+    if architecture and module == TORCHVISION:
         check_torchvision(name, where)
         return
     with start_folder_first():

@@ -132,12 +132,29 @@ def plain(value: Any) -> Any:
 
 
 def check_files(paths: Iterable[str | Path]) -> None:
-    """Raise InputError where a key is given twice: YAML, and so Snakemake, silently takes the last one."""
+    """Raise InputError for a file that is not YAML, with the line; Snakemake names neither file nor line.
+
+    And where a key is given twice: YAML, and so Snakemake, silently takes the last one.
+    """
     for path in filter(os.path.isfile, paths):
         try:
-            yaml.load(Path(path).read_text(encoding="utf-8"), Loader=StrictLoader)
+            yaml.load(Path(path).read_text(encoding="utf-8-sig"), Loader=StrictLoader)
         except RepeatedKey as error:
             raise InputError(f"{path}, line {error.line}: {error}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: is not text in UTF-8; save it as UTF-8") from None
+        except RecursionError:
+            raise InputError(f"{path}: is nested too deeply; no key lies that deep") from None
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}{problem(error)}; fix it, and indent with spaces, not tabs") from None
+
+
+def problem(error: yaml.YAMLError) -> str:
+    """Where a file is not YAML, and why, in a few words."""
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+    return f"{line}: is not YAML ({reason})"
 
 
 class RepeatedKey(ValueError):

@@ -33,6 +33,7 @@ from machinery.own_code import check_entry
 from machinery.settings import plain
 
 LONG_LIST = 5  # names in a sentence
+ARCHITECTURE = "architecture"
 # Rules whose results say metrics' names for people: the table of these is code to them.
 SHOW_NAMES = ("correlate", "correlate_pooled", "collect_measurements", "collect_results", "summarise", "plot")
 
@@ -389,11 +390,16 @@ class Study:
             for entry, place in self.named_code(experiment):
                 entry_hashes(entry, Path.cwd())
                 if not is_ours(entry):
-                    check_entry(entry, f"{where}: {place} {entry}", all_installed=all_installed)
+                    check_entry(
+                        entry,
+                        f"{where}: {place} {entry}",
+                        architecture=place == ARCHITECTURE,
+                        all_installed=all_installed,
+                    )
 
     def named_code(self, experiment: Experiment) -> Iterator[tuple[str, str]]:
         """The code that an experiment names, `module:name`, and what for."""
-        named = [(entries.of_network(experiment.network("parent_1")), "architecture")]
+        named = [(entries.of_network(experiment.network("parent_1")), ARCHITECTURE)]
         named += [
             (entries.of_fusion(experiment.definition(name)), f"fusion {name},") for name in experiment.fusions
         ]

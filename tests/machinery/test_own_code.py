@@ -46,9 +46,9 @@ def own(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def refusal(entry: str, all_installed: bool = True) -> str | None:
+def refusal(entry: str, all_installed: bool = True, architecture: bool = False) -> str | None:
     try:
-        check_entry(entry, "here", all_installed=all_installed)
+        check_entry(entry, "here", architecture=architecture, all_installed=all_installed)
     except InputError as error:
         return str(error)
     return None
@@ -106,8 +106,8 @@ def test_torchvision_s_classifiers_are_known_without_importing_it():
 
 
 def test_an_unknown_classifier_is_refused_with_those_that_come_close():
-    assert refusal("torchvision:resnet50") is None
-    assert refusal("torchvision:resnet5") == (
+    assert refusal("torchvision:resnet50", architecture=True) is None
+    assert refusal("torchvision:resnet5", architecture=True) == (
         "here: torchvision has no such classifier; did you mean resnet50 or resnet152 or resnet34?"
     )
 
