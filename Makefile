@@ -17,7 +17,7 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -n auto -m "slow and not slurm and not faults" $(ARGS)
 
-# Kills, full disks, damaged files, odd inputs: a sample. `FAULTS=long make faults`: all of them (an hour or so).
+# Kills, full disks, damaged files, odd inputs: a sample. `FAULTS=long make faults` tries all, in about an hour.
 faults: $(READY)
 	$(BIN)/pytest -m faults -rs tests/faults $(ARGS)
 
@@ -32,10 +32,11 @@ lint: $(READY)
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy scripts
 
-# What is made from the code: the schema of config.yaml and the reference pages.
+# What is made from the code: the schema of config.yaml, the reference pages, the sentences of mistakes.
 docs: $(READY)
 	PYTHONPATH=scripts $(BIN)/python -m machinery.config_reference
 	PYTHONPATH=scripts $(BIN)/python -m fusionscope.measures.reference docs/reference/metrics.md
+	PYTHONPATH=scripts:tests/support $(BIN)/python tests/support/mistakes.py docs/troubleshooting.md
 
 # One HTML file with every plot, for people who would rather look than read.
 report: $(READY)
