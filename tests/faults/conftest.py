@@ -12,7 +12,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    reports = [
+        report
+        for kind in ("passed", "failed", "xfailed", "xpassed")
+        for report in terminalreporter.stats.get(kind, [])
+    ]
     rows = [tuple(value) for report in reports for name, value in report.user_properties if name == NAME]
     if rows:
         terminalreporter.section("what became of every try")
