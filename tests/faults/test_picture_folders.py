@@ -15,7 +15,6 @@ from . import picture_folders
 from .picture_folders import CHANGES
 from .tally import LOST, RIGHT, SENTENCE, TRACEBACK, Tally, tries
 
-
 # Still to be read rightly, or to be answered by a sentence: issue 14, F.
 OPEN = {"turned, with a note", "real numbers", "enormous", "a hidden folder", "files of the system"}
 OPEN |= {"one class", "a split that is a file"}
