@@ -117,11 +117,11 @@ def killed(case: Case) -> None:
     case.choose()
     name = case.draw.choice(["SIGKILL", "SIGTERM", "SIGINT"])
     whom = case.draw.choice(["job", "run", "all"])
-    later = case.draw.uniform(0, 3.5)
+    later = case.draw.uniform(0, 2)
     process = case.start()
     if whom == "run":
         pid: int | None = process.pid
-        later = case.draw.uniform(0, 8)
+        later = case.draw.uniform(0, 6)
     else:
         pid = wait_for(
             lambda: job_in(case.workflow.folder, case.rule) or process.poll() is not None, PATIENCE
@@ -148,7 +148,7 @@ def two_at_once(case: Case) -> None:
 def short_of_memory(case: Case) -> None:
     """A job that gets no more memory from some moment on."""
     case.choose()
-    more, later = case.draw.choice([0, 2**20, 2**24, 2**27]), case.draw.uniform(0, 3)
+    more, later = case.draw.choice([0, 2**20, 2**24, 2**27]), case.draw.uniform(0, 1.5)
     process = case.start()
     pid = wait_for(lambda: job_in(case.workflow.folder, case.rule) or process.poll() is not None, PATIENCE)
     time.sleep(later)

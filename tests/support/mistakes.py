@@ -315,8 +315,26 @@ def run_twice() -> str:
     return said[1].replace(str(workflow.folder), "/home/me/study") if said else printed
 
 
+def last_words(*arguments: str) -> str:
+    """The last line that Snakemake says of itself, before it names its profile."""
+    printed = Workflow.fresh(Path("study").absolute(), tiny_settings()).refused("-n", *arguments)
+    lines = [line for line in printed.splitlines() if line.strip() and "profile" not in line]
+    return lines[-1].replace(str(Path("study").absolute()), "/home/me/study")
+
+
 # What takes a real run to be seen.
 RUN_MISTAKES = [
+    Mistake(
+        "A target follows --configfile",
+        lambda: last_words("--configfile", "mine.yaml", "results/tiny/results.csv"),
+        "Snakemake takes what follows for further configurations, and shows a traceback that ends so; "
+        "likewise where a configuration is not there. Name targets first, or after another option.",
+    ),
+    Mistake(
+        "A target is none of the run's files",
+        lambda: last_words("results/mine/results.csv"),
+        "Add its experiment to `run`, or correct the path; `snakemake -n --quiet rules` tells what is made.",
+    ),
     Mistake(
         "Two runs work in one folder",
         run_twice,
