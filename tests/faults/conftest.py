@@ -1,11 +1,11 @@
 """The campaign: every try is counted, and the table of them ends the run."""
 
+import pytest
+
 from .tally import NAME, table
 
 
 def pytest_collection_modifyitems(items):
-    import pytest
-
     for item in items:
         if "faults" in item.path.parts[-2:]:
             item.add_marker(pytest.mark.faults)
