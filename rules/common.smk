@@ -47,8 +47,7 @@ def is_there(path):
 
 SHIPPED = ROOT / "config.yaml"
 try:
-    if MAIN:
-        settings.check_files([SHIPPED, *workflow.configfiles])
+    settings.check_files([SHIPPED, *workflow.configfiles] if MAIN else [])
     SETTINGS = load_configfile(SHIPPED)
     update_config(SETTINGS, config)  # what the user says is laid over it, key by key
     SETTINGS = settings.read_settings(SETTINGS)
