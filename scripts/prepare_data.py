@@ -15,6 +15,8 @@ with job.running(snakemake) as running:
     arrays = prepare(source["name"], folder, source.get("normalisation", PUBLISHED))
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)
+    for label, class_name in enumerate(arrays.get("class_names", [])):
+        running.log.info("class %d: %s", label, class_name)
     with whole_file(snakemake.output[0]) as partial:
         # to NumPy's stubs all keywords are flags
         np.savez(partial, **arrays)  # type: ignore[arg-type]

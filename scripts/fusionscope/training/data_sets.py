@@ -15,7 +15,9 @@ class DataSet:
     `read` is the `module:function` that takes a folder (Path) and gives training and test images: pairs of
     pixels (n, 32, 32) or (n, 32, 32, 3), uint8, and labels (n,). `mean` and `std`, by which each channel of
     pixels / 255 is normalised, are those that published networks expect, where there are such; None:
-    measured on the training images. An experiment may ask for others, see normalisation.py.
+    measured on the training images. An experiment may ask for others, see normalisation.py. `class_names` is
+    the `module:function` that takes the folder and gives the names of the classes, in the order of their
+    labels, where the folder tells them.
     """
 
     read: str
@@ -23,6 +25,7 @@ class DataSet:
     num_classes: int | None = None  # None: counted
     mean: PER_CHANNEL | None = None
     std: PER_CHANNEL | None = None
+    class_names: str | None = None
 
 
 DATA_SETS = {
@@ -55,5 +58,6 @@ DATA_SETS = {
     "image_folder": DataSet(
         "fusionscope.training.image_folder:image_folder",
         "images of one's own, from the path under image_folder",
+        class_names="fusionscope.training.image_folder:class_names",
     ),
 }

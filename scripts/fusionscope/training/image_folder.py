@@ -1,5 +1,9 @@
 """A folder of one's own images."""
 
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,57 +13,150 @@ from fusionscope.errors import InputError
 from fusionscope.training.arrays import SIZE, Labelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from PIL.Image import Image
-    from torchvision.datasets import ImageFolder
+
+log = logging.getLogger("fusionscope")
+
+LEFT_BY_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what archives and file managers add
+SIXTEEN_BIT_FORMATS = ("PNG", "PPM")  # whose mode I holds 16 bits; elsewhere it holds any whole number
+LONGEST = 1000  # a longer side of more shorter sides would need gigabytes to scale
+
+
+@dataclass(frozen=True)
+class Half:
+    """The files of train/ or test/, class by class, and the label of each: the index of its class."""
+
+    classes: list[str]
+    files: list[Path]
+    labels: list[int]
 
 
 def image_folder(folder: Path) -> tuple[Labelled, Labelled]:
     """A user's images in folder/train/<class>/ and folder/test/<class>/, any size Pillow reads.
 
-    Each is scaled so that its shorter side is SIZE pixels and cropped to the middle. Raises InputError for a
-    class or a half that is missing, and for a file that is no image.
+    Each is turned upright as its EXIF data say, scaled so that its shorter side is SIZE pixels and cropped to
+    the middle; transparency is dropped. Hidden files and folders are left out, which the log says. Raises
+    InputError for a class or a half that is missing, for a single class, and for a file that is no image.
     """
     train, test = find(folder, "train"), find(folder, "test")
     if train.classes != test.classes:
         differing = sorted(set(train.classes) ^ set(test.classes))
         raise InputError(f"image folder {folder}: train/ and test/ differ in the classes {differing}")
+    if len(train.classes) == 1:
+        raise InputError(
+            f"image folder {folder}: has the class {train.classes[0]!r} only; add a folder for each further "
+            "class to train/ and test/, two classes at least"
+        )
     return read(train), read(test)
 
 
-def find(folder: Path, split: str) -> "ImageFolder":
+def class_names(folder: Path) -> list[str]:
+    """The names of the classes, in the order of their labels."""
+    return classes_of(folder / "train")
+
+
+def find(folder: Path, split: str) -> Half:
     """The files of one half, with their labels."""
-    from torchvision.datasets import ImageFolder
-
+    half = folder / split
     try:
-        return ImageFolder(str(folder / split), is_valid_file=is_visible)
-    except FileNotFoundError as error:
-        raise InputError(f"image folder {folder}: expected images in {split}/<class>/ ({error})") from error
+        if not half.is_dir():
+            raise InputError(
+                f"image folder {folder}: expected images in {split}/<class>/, but {half} is no folder"
+            )
+        classes = classes_of(half)
+        for path in half.iterdir():
+            log_hidden(path)
+        files = {name: sorted(files_in(half / name, ()), key=place) for name in classes}
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: cannot be read ({error.strerror}); allow it to be read"
+        ) from error
+    empty = [name for name in classes if not files[name]]
+    if empty or not classes:
+        found = f"there are no images of the classes {empty}" if empty else "there are no folders of classes"
+        raise InputError(f"image folder {folder}: expected images in {split}/<class>/, but {found}")
+    return Half(
+        classes,
+        [file for name in classes for file in files[name]],
+        [label for label, name in enumerate(classes) for _ in files[name]],
+    )
 
 
-def read(half: "ImageFolder") -> Labelled:
+def classes_of(half: Path) -> list[str]:
+    """The names of the folders in train/ or test/, in order."""
+    return sorted(path.name for path in half.iterdir() if path.is_dir() and not is_hidden(path))
+
+
+def files_in(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All files in a folder and in those below it. `above`: the folders on the way to it, resolved."""
+    here = Path(os.path.realpath(folder))
+    if here in above:
+        raise InputError(f"{folder}: is a link to a folder that it lies in; remove the link")
+    for path in folder.iterdir():
+        log_hidden(path)
+        if is_hidden(path):
+            continue
+        if path.is_dir():
+            yield from files_in(path, (*above, here))
+        else:
+            yield path
+
+
+def place(file: Path) -> tuple[str, str]:
+    """By what files are ordered: folder by folder."""
+    return str(file.parent), file.name
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is one that people do not see, and did not put there."""
+    return path.name.startswith(".") or path.name in LEFT_BY_SYSTEMS
+
+
+def log_hidden(path: Path) -> None:
+    if is_hidden(path):
+        log.info("%s: is left out, as it is hidden or left there by the system", path)
+
+
+def read(half: Half) -> Labelled:
     """Pixels (n, SIZE, SIZE, 3) and labels (n,)."""
     from torchvision.transforms import CenterCrop, Compose, Resize
 
     to_size = Compose([Resize(SIZE), CenterCrop(SIZE)])
-    return np.stack([read_image(path, to_size) for path, _ in half.samples]), np.asarray(half.targets)
+    return np.stack([read_image(path, to_size) for path in half.files]), np.asarray(half.labels)
 
 
-def read_image(path: str, to_size: "Callable[[Image], Image]") -> np.ndarray:
+def read_image(path: Path, to_size: "Callable[[Image], Image]") -> np.ndarray:
     """One image as (SIZE, SIZE, 3) uint8."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
+    from PIL.ImageOps import exif_transpose
 
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is no file; remove it")
     try:
         with Image.open(path) as image:
-            return np.asarray(to_size(eight_bits(image).convert("RGB")))
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as an image; repair or remove it") from error
+            check_range(path, image)
+            return np.asarray(to_size(eight_bits(exif_transpose(image)).convert("RGB")))
+    except (InputError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: has too many pixels ({error}); make it smaller") from error
+    except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
+        raise InputError(f"{path}: cannot be read as an image; repair or remove it ({error})") from error
 
 
-def is_visible(path: str) -> bool:
-    """Every file counts as an image, and says so if it is none, except hidden ones (.DS_Store)."""
-    return not Path(path).name.startswith(".")
+def check_range(path: Path, image: "Image") -> None:
+    """Raise InputError where it is not known which number is white, or where an image is a mere line."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BIT_FORMATS):
+        kind = "fractions" if image.mode == "F" else "32-bit whole numbers"
+        raise InputError(
+            f"{path}: its pixels are {kind}, of which it is not known which is black and which is white; "
+            "save it with 8 or 16 bits per channel"
+        )
+    if max(image.size) > LONGEST * min(image.size):
+        raise InputError(f"{path}: is {image.width} x {image.height} pixels, a mere line; crop or remove it")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        log.info("%s: has %d frames, of which the first is read", path, frames)
 
 
 def eight_bits(image: "Image") -> "Image":

@@ -29,8 +29,8 @@ def prepare(
     `normalisation`: 'published', 'measured', or a dictionary with mean and std, see normalisation.py.
 
     Keys: {train,validation,test}_pixels (n, 1 or 3, 32, 32) uint8, {...}_labels (n,) int64, mean (3,)
-    and std (3,) float32, num_classes (). Raises InputError where the images cannot be had, and for a
-    normalisation that does not exist.
+    and std (3,) float32, num_classes (), and for an image folder class_names (num_classes,), text. Raises
+    InputError where the images cannot be had, and for a normalisation that does not exist.
     """
     chosen = check(PreparationOptions, {"normalisation": normalisation}, "prepare").normalisation
     data_set = DATA_SETS[name]
@@ -40,7 +40,7 @@ def prepare(
         raise InputError(f"data set {name} in {folder}: too few images per class to keep some for validation")
     pixels, test_pixels = channels_first(pixels), channels_first(test_pixels)
     mean, std = constants(data_set, pixels[train], chosen)
-    return {
+    arrays = {
         "train_pixels": pixels[train],
         "train_labels": labels[train].astype(np.int64),
         "validation_pixels": pixels[validation],
@@ -51,6 +51,9 @@ def prepare(
         "std": np.asarray(std, dtype=np.float32),
         "num_classes": np.asarray(data_set.num_classes or len(np.unique(labels))),
     }
+    if data_set.class_names is not None:
+        arrays["class_names"] = np.asarray(resolve(data_set.class_names)(Path(folder)))
+    return arrays
 
 
 def constants(

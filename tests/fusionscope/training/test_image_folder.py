@@ -133,3 +133,70 @@ def test_single_coloured_images_do_not_divide_by_zero(tmp_path):
             for number in range(10):
                 save_image(tmp_path / split / name / f"{number}.png", (9, 9, 9))
     assert (prepare("image_folder", tmp_path)["std"] > 0).all()
+
+
+def test_names_of_classes_are_kept(folder_of_images):
+    assert prepare("image_folder", folder_of_images)["class_names"].tolist() == ["cat", "dog"]
+
+
+def test_what_systems_leave_is_left_out_and_said(folder_of_images, caplog):
+    expected = prepare("image_folder", folder_of_images)
+    for name in ("train/.ipynb_checkpoints", "train/__MACOSX/cat", "train/cat/.hidden"):
+        (folder_of_images / name).mkdir(parents=True)
+        (folder_of_images / name / "1.png").write_text("no image")
+    (folder_of_images / "test/dog/Thumbs.db").write_text("no image")
+    with caplog.at_level("INFO"):
+        found = prepare("image_folder", folder_of_images)
+    assert all(np.array_equal(found[key], array) for key, array in expected.items())
+    for name in (".ipynb_checkpoints", "__MACOSX", ".hidden", "Thumbs.db"):
+        assert caplog.text.count(f"{name}: is left out") == 1
+
+
+def test_a_single_class_is_refused(folder_of_images):
+    for split in ("train", "test"):
+        shutil.rmtree(folder_of_images / split / "dog")
+    with pytest.raises(InputError, match="has the class 'cat' only; add a folder"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_photographs_are_turned_upright(folder_of_images):
+    halves = np.zeros((32, 32, 3), np.uint8)
+    halves[:16] = 255
+    turned = Image.fromarray(np.rot90(halves).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(folder_of_images / "train/cat/0.png", exif=exif)
+    (pixels, _), _ = image_folder(folder_of_images)
+    assert np.array_equal(pixels[0], halves)
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.full((40, 40), 0.5, np.float32), "its pixels are fractions"),
+        (np.full((40, 40), 200, np.int32), "its pixels are 32-bit whole numbers"),
+        (np.zeros((1, 2000), np.uint8), "a mere line"),
+    ],
+)
+def test_images_that_cannot_be_scaled_with_certainty_are_refused(folder_of_images, array, sentence):
+    Image.fromarray(array).save(folder_of_images / "train/cat/0.tif")
+    with pytest.raises(InputError, match=f"cat/0.tif: .*{sentence}"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_an_image_of_too_many_pixels_is_named(folder_of_images, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=r"\.png: has too many pixels"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_links_in_a_circle_are_named(folder_of_images):
+    (folder_of_images / "train/cat/again").symlink_to(folder_of_images / "train/cat")
+    with pytest.raises(InputError, match="cat/again: is a link to a folder that it lies in"):
+        prepare("image_folder", folder_of_images)
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "images").write_text("")
+    with pytest.raises(InputError, match="images/train is no folder"):
+        prepare("image_folder", tmp_path / "images")
