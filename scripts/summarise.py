@@ -3,15 +3,14 @@
 from machinery import job
 
 with job.running(snakemake) as running:
-    import numpy as np
-
+    from fusionscope.prepared import read_arrays
     from fusionscope.report.latex import summary_caption, summary_latex
     from fusionscope.report.summary import summary_table
     from fusionscope.report.tables import read_tables, write_table, write_text
 
     running.start_work()
-    with np.load(snakemake.input.data) as data:
-        train_size = len(data["train_labels"])
+    (train_labels,) = read_arrays(snakemake.input.data, ["train_labels"])
+    train_size = len(train_labels)
     summary = summary_table(read_tables(snakemake.input.measurements), train_size)
     write_table(summary, snakemake.output.table)
     name = snakemake.wildcards.experiment

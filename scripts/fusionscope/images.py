@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fusionscope.errors import InputError
+from fusionscope.prepared import damaged, read_arrays
 
 CROP_PADDING = 4  # pixels on each side, the CIFAR convention
 FUSED_AT_ONCE = 512  # in one batch while parents are fused: changes speed and memory, results by rounding
@@ -66,27 +66,41 @@ class Images:
 def load_images(path: str | Path, split: str, size: int | None = None) -> Images:
     """The `split` (train, validation or test) of a file of the arrays that `preparation.prepare` gives.
 
-    Batches are resized to `size` pixels on each side; without it images stay as they are.
+    Batches are resized to `size` pixels on each side; without it images stay as they are. Raises InputError
+    for a file that is damaged, or lacks the split.
     """
-    with np.load(path, allow_pickle=False) as file:
-        if f"{split}_pixels" not in file:
-            raise InputError(
-                f"{path}: has no '{split}' split; delete it and let the workflow prepare it again"
-            )
-        return Images(
-            pixels=torch.from_numpy(file[f"{split}_pixels"]),
-            labels=torch.from_numpy(file[f"{split}_labels"]).long(),
-            mean=torch.from_numpy(file["mean"]),
-            std=torch.from_numpy(file["std"]),
-            num_classes=int(file["num_classes"]),
-            size=size,
-        )
+    names = (f"{split}_pixels", f"{split}_labels", "mean", "std", "num_classes")
+    pixels, labels, mean, std, classes = read_arrays(path, names)
+    fit = (
+        pixels.dtype == np.uint8
+        and pixels.ndim == 4
+        and pixels.shape[1] in (1, 3)
+        and pixels.size > 0
+        and labels.dtype.kind in "iu"
+        and labels.shape == pixels.shape[:1]
+        and (mean.dtype.kind, mean.shape, std.dtype.kind, std.shape) == ("f", (3,), "f", (3,))
+        and bool(np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
+        and (classes.dtype.kind, classes.shape) == ("i", ())
+        and bool(labels.min() >= 0 and labels.max() < classes)
+    )
+    if not fit:
+        raise damaged(path, "its arrays do not fit together")
+    return Images(
+        pixels=torch.from_numpy(pixels),
+        labels=torch.from_numpy(labels).long(),
+        mean=torch.from_numpy(mean),
+        std=torch.from_numpy(std),
+        num_classes=int(classes),
+        size=size,
+    )
 
 
 def num_classes(path: str | Path) -> int:
     """The number of classes of a prepared file, without reading its images."""
-    with np.load(path, allow_pickle=False) as file:
-        return int(file["num_classes"])
+    (classes,) = read_arrays(path, ["num_classes"])
+    if (classes.dtype.kind, classes.shape) != ("i", ()) or classes < 1:
+        raise damaged(path, "its number of classes is none")
+    return int(classes)
 
 
 def flip_and_crop(batch: Tensor, generator: torch.Generator) -> Tensor:

@@ -148,7 +148,7 @@ def test_a_prepared_file_comes_back_as_it_was_written(tmp_path):
 
 def test_a_file_without_the_split_is_named(tmp_path):
     np.savez(tmp_path / "old.npz", train_pixels=np.zeros(1))
-    with pytest.raises(InputError, match=r"old\.npz: has no 'validation' split"):
+    with pytest.raises(InputError, match=r"old\.npz: has no 'validation_pixels'"):
         load_images(tmp_path / "old.npz", "validation")
 
 
