@@ -1,7 +1,5 @@
 """Data sets: what comes in arrives whole, in three splits that never overlap, or a sentence says why not."""
 
-import gzip
-import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -140,17 +138,10 @@ def test_cifar_is_normalised_as_the_study_s_weights_expect(name, mean, std, monk
 
 
 @pytest.fixture(scope="module")
-def fashion_mnist(tmp_path_factory):
+def fashion_mnist():
     if not DEBIAN_FASHION_MNIST.exists():
         pytest.skip("needs Debian's package dataset-fashion-mnist (non-free)")
-    folder = tmp_path_factory.mktemp("fashion")
-    raw = folder / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for packed in DEBIAN_FASHION_MNIST.glob("*.gz"):
-        # unpacked: Debian compressed the same bytes anew, so torchvision's checksum of the .gz differs
-        with gzip.open(packed) as source, open(raw / packed.stem, "wb") as target:
-            shutil.copyfileobj(source, target)
-    return prepare("fashion_mnist", folder)
+    return prepare("fashion_mnist", DEBIAN_FASHION_MNIST)
 
 
 def test_fashion_mnist_is_split_into_54000_6000_and_10000(fashion_mnist):
