@@ -54,6 +54,7 @@ try:
     STUDY = Study.read(settings.resolve_experiments(SETTINGS), is_there)
     if MAIN:  # for jobs on a cluster it has been done
         STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
+        STUDY.check_image_folders()
         provided_weights.check_provided_weights(STUDY, is_there, as_kept, stored=STORED)
 except InputError as error:
     raise WorkflowError(str(error)) from None

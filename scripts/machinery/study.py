@@ -5,6 +5,7 @@ Rules ask a `Study`. What is asked for one job takes the job's wildcards: anythi
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -407,6 +408,19 @@ class Study:
         named += [(entries.of_metrics(measures), "complexity")]
         named += [({plot.draw: None}, "plot") for plot in self.plots(experiment.name).values()]
         return ((entry, place) for found, place in named for entry in found)
+
+    def check_image_folders(self) -> None:
+        """Raise InputError for a folder of images without train/ and test/, before it is walked through."""
+        for name, experiment in self.experiments.items():
+            if "image_folder" not in experiment.settings:
+                continue
+            folder = experiment.settings["image_folder"]
+            for half in ("train", "test"):
+                if not os.path.isdir(os.path.join(folder, half)):
+                    raise InputError(
+                        f"experiments.{name}.image_folder: {folder} has no folder {half}/ in it; give the path "
+                        "of a folder with train/<class>/ and test/<class>/"
+                    )
 
     def check_weights(self, exists: Callable[[str], bool]) -> None:
         """Raise InputError where provided weights would be overwritten, or are not there."""

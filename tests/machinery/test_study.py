@@ -209,6 +209,29 @@ def test_image_folders_are_prepared_for_each_experiment_and_known_by_their_files
     assert study.data_source(SimpleNamespace(dataset="digits")) == {"name": "digits"}
 
 
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        (".", "has no folder train/ in it"),
+        ("/", "/ has no folder train/ in it"),
+        ("/proc", "/proc has no folder train/ in it"),
+        (__file__, "has no folder train/ in it"),
+    ],
+)
+def test_folders_that_hold_no_images_are_refused_while_planning(folder, sentence):
+    with pytest.raises(InputError, match=rf"experiments\.tiny\.image_folder: .*{sentence}; give the path"):
+        tiny(dataset="image_folder", image_folder=folder).check_image_folders()
+
+
+def test_folders_with_both_halves_pass(tmp_path):
+    (tmp_path / "train").mkdir()
+    study = tiny(dataset="image_folder", image_folder=str(tmp_path))
+    with pytest.raises(InputError, match="has no folder test/"):
+        study.check_image_folders()
+    (tmp_path / "test").mkdir()
+    study.check_image_folders()
+
+
 def test_images_that_are_normalised_otherwise_are_prepared_for_their_experiment_alone(tmp_path):
     mine = tiny_settings()
     constants = {"mean": [0.5, 0.5, 0.5], "std": [1.0, 1, 0.25]}
