@@ -26,12 +26,6 @@ MAIN = workflow.is_main_process
 ALONE = workflow.modifier.is_main_snakefile()  # and no module of another workflow
 STORED = workflow.storage_settings.default_storage_provider is not None
 
-if MAIN and ALONE:
-    run_lock.remove_stale_lock()
-    if not workflow.dryrun:
-        run_lock.start_run(local=workflow.local_exec)
-
-
 PATHS = workflow.modifier.path_modifier  # ours: when jobs are planned, it is another's
 
 
@@ -52,6 +46,8 @@ try:
     update_config(SETTINGS, config)  # what the user says is laid over it, key by key
     SETTINGS = settings.read_settings(SETTINGS)
     STUDY = Study.read(settings.resolve_experiments(SETTINGS), is_there)
+    if MAIN and ALONE:
+        run_lock.begin(dry=workflow.dryrun, local=workflow.local_exec, say=logger.warning)
     if MAIN:  # for jobs on a cluster it has been done
         STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
         STUDY.check_image_folders()

@@ -5,6 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial"
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of that name is half written, and left by a process that was killed."""
+    return name.startswith(".") and PARTIAL in name
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -14,7 +21,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     disk before the name is: a machine that stops leaves the old file or the new one.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}{PARTIAL}{path.suffix}")
     try:
         yield partial
         with open(partial, "rb") as file:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 import time
 import traceback
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machinery import numerics, run_lock
+from machinery import failures, numerics, run_lock
 
 if TYPE_CHECKING:
     from machinery.gpus import Lease
@@ -27,7 +28,9 @@ class Job:
         self.started = time.perf_counter()
         self.images_at_once: int | None = None  # where memory can run out: see compute.py
         self.lease: Lease | None = None  # of a GPU: held until the process ends
-        self.out_of_memory = Path(f"{snakemake.log[0]}.out_of_memory")  # from one attempt to the next
+        # from one attempt to the next
+        self.out_of_memory = Path(f"{snakemake.log[0]}.out_of_memory")
+        self.refused = Path(f"{snakemake.log[0]}.refused")
 
     def start_work(self) -> None:
         """Say that imports are done: what follows is the job's own work."""
@@ -37,6 +40,21 @@ class Job:
         self.log.info("imports took %.1f s", time.perf_counter() - self.started)
         self.started = time.perf_counter()
         numerics.limit_threads(self.snakemake.threads)
+
+    def end_if_refused_before(self) -> None:
+        """What the user has to change first cannot succeed in a second attempt: end at once, as the first."""
+        run = os.environ.get(run_lock.RUN)
+        if run and self.refused.exists():
+            of_run, _, sentence = self.refused.read_text(encoding="utf-8").partition("\n")
+            if of_run == run:
+                self.log.error("%s", sentence)
+                sys.exit(1)
+
+    def refuse(self, sentence: str) -> None:
+        """End with what the user has to change, and leave a note for the next attempt."""
+        self.log.error("%s", sentence)
+        self.refused.write_text(f"{os.environ.get(run_lock.RUN)}\n{sentence}", encoding="utf-8")
+        sys.exit(1)
 
     def tell_out_of_memory(self, error: Exception) -> None:
         """Say so, and leave a note for the next attempt."""
@@ -57,18 +75,23 @@ def running(snakemake: Any) -> Iterator[Job]:
         filename=snakemake.log[0], filemode="w", level=logging.INFO, format="%(asctime)s %(message)s"
     )
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # where even the log has no room, its error is not what matters
     warnings.simplefilter("default")
     job = Job(snakemake)
+    job.end_if_refused_before()
     try:
         yield job
     except Exception as error:
         if type(error).__name__ == "InputError":
-            job.log.error("%s", error)
-            sys.exit(1)
+            job.refuse(str(error))
         if type(error).__name__ == "OutOfMemoryError":  # by name: light jobs import no torch
             job.tell_out_of_memory(error)
+            sys.exit(1)
+        if (sentence := failures.sentence_of(error, next(iter(snakemake.output), "."))) is not None:
+            job.log.error("%s", sentence)
             sys.exit(1)
         job.log.error("%s", traceback.format_exc())
         raise
     job.out_of_memory.unlink(missing_ok=True)
+    job.refused.unlink(missing_ok=True)
     job.log.info("work took %.1f s", time.perf_counter() - job.started)

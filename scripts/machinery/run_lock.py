@@ -9,11 +9,33 @@ still wait in a queue.
 import fcntl
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from fusionscope import files
+from machinery import failures
+
 STATE = Path(".snakemake")
+RUN = "FUSIONSCOPE_RUN"  # an environment variable that jobs inherit: which run they are part of
+WRITTEN = ("data", "experiments", "results")  # folders that jobs write to
 ELSEWHERE = b"jobs on other machines"
 held: list[int] = []  # open files: their locks end with the process
+
+
+def begin(*, dry: bool, local: bool, say: Callable[[str], None]) -> None:
+    """Clear away what the dead left, and unless the run is `dry`, say that it lives.
+
+    `local`: whether all its jobs run on this machine. What lives of another run is told by `say`. Raises
+    InputError where this folder is read-only.
+    """
+    failures.check_can_write([STATE] if dry else [STATE, Path("logs")])
+    living = remove_stale_lock()
+    if living and any((STATE / "locks").glob("*")):
+        say(f"processes of another run live in this folder: {', '.join(map(str, living))}; wait or end them")
+    if not dry:
+        os.environ[RUN] = f"{os.getpid()} {time.time_ns()}"
+        start_run(local)
 
 
 def start_run(local: bool) -> None:
@@ -37,17 +59,42 @@ def share() -> None:
         held.append(descriptor)
 
 
-def remove_stale_lock() -> None:
-    """Remove Snakemake's lock on this folder if nothing of the run that made it is alive."""
+def remove_stale_lock() -> list[int]:
+    """Remove Snakemake's lock on this folder, and what is half written, if nothing of an earlier run lives.
+
+    Else the processes that live, as far as the system tells.
+    """
     descriptor = open_lock_file()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.read(descriptor, len(ELSEWHERE)) != ELSEWHERE:
             shutil.rmtree(STATE / "locks", ignore_errors=True)
-    except OSError:
-        pass  # somebody lives, or one cannot know: Snakemake's lock stays
+            remove_leftovers()
+    except OSError:  # somebody lives, or one cannot know: Snakemake's lock stays
+        return holders(descriptor)
     finally:
         os.close(descriptor)
+    return []
+
+
+def remove_leftovers() -> None:
+    """Remove what killed jobs left half written, which may fill a disk."""
+    for top in WRITTEN:
+        for folder, _, names in os.walk(top):
+            for name in names:
+                if files.is_partial(name):
+                    Path(folder, name).unlink(missing_ok=True)
+
+
+def holders(descriptor: int) -> list[int]:
+    """The processes that hold a lock on an open file; none where the system, unlike Linux, does not tell."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return []
+    # 1: FLOCK  ADVISORY  READ 1234 08:01:5678 0 EOF
+    return [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
 
 
 def open_lock_file() -> int:

@@ -50,6 +50,31 @@ def cleared(folder) -> bool:
     return not (folder / ".snakemake/locks").exists()
 
 
+def test_what_killed_jobs_left_half_written_goes_when_nothing_lives(tmp_path, process):
+    left = tmp_path / "results/tiny/seed1/.hessian.partial.csv"
+    kept = tmp_path / "results/tiny/seed1/hessian.csv"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    kept.touch()
+    job = process("share()")
+    assert not cleared(tmp_path)
+    assert left.exists()
+    end(job)
+    assert cleared(tmp_path)
+    assert not left.exists()
+    assert kept.exists()
+
+
+def test_the_processes_of_another_run_are_told(tmp_path, process):
+    job = process("share()")
+    code = "from machinery import run_lock; run_lock.begin(dry=True, local=True, say=print)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(SCRIPTS)}, check=True, capture_output=True, text=True
+    ).stdout
+    assert said == f"processes of another run live in this folder: {job.pid}; wait or end them\n"
+
+
 def test_the_lock_stays_while_the_run_or_one_of_its_jobs_lives(tmp_path, process):
     run, job = process("start_run(local=True)"), process("share()")
     assert not cleared(tmp_path)

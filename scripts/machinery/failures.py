@@ -1,0 +1,87 @@
+"""What the machine refused, in one sentence: room on a disk, the right to write, memory."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fusionscope.errors import InputError
+
+NOTHING_LOST = "what is finished is not made again"
+FULL = {errno.ENOSPC, errno.EDQUOT}
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+# What libraries say that raise no error of their own kind.
+SAID_OF_A_FULL_DISK = ("PytorchStreamWriter failed",)
+SAID_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "annot allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "Resource temporarily unavailable",
+    "std::bad_alloc",
+)
+
+
+def sentence_of(error: BaseException, output: str | Path) -> str | None:
+    """Why the machine made a job fail that writes to `output`; None if it was something else."""
+    for each in chain(error):
+        said = str(each)
+        if isinstance(each, MemoryError) or any(words in said for words in SAID_OF_MEMORY):
+            return out_of_memory(each)
+        if any(words in said for words in SAID_OF_A_FULL_DISK):
+            return full(output)
+        if isinstance(each, OSError) and each.errno in FULL:
+            return full(each.filename or output)
+        if isinstance(each, OSError) and each.errno in READ_ONLY:
+            return read_only(each.filename or output)
+        if isinstance(each, OSError) and each.errno == errno.ENOMEM:
+            return out_of_memory(each)
+        if isinstance(each, OSError) and each.errno == errno.EIO:
+            return f"{each.filename or output}: cannot be read or written ({each}); the disk may be failing"
+    return None
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def full(path: str | Path) -> str:
+    folder = existing(Path(path))
+    free = shutil.disk_usage(folder).free / 1e6
+    return f"{path}: its disk is full ({free:.1f} MB left); make room and start again: {NOTHING_LOST}"
+
+
+def read_only(path: str | Path) -> str:
+    return (
+        f"{path}: cannot be written, as its folder or disk is read-only or not yours; make it writable, or "
+        "start in another folder"
+    )
+
+
+def out_of_memory(error: BaseException) -> str:
+    said = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return (
+        f"out of memory ({said}); run fewer jobs at once (--cores), choose a smaller batch_size or network, "
+        f"or give it more: {NOTHING_LOST}"
+    )
+
+
+def existing(path: Path) -> Path:
+    """The path itself, or the first folder around it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def check_can_write(folders: list[Path]) -> None:
+    """Raise InputError for the first of `folders`, where every run writes, that cannot be written.
+
+    One that is not there will be made in the folder around it.
+    """
+    for folder in folders:
+        place = existing(folder)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(read_only(place))
