@@ -2,7 +2,7 @@
 import os
 from datetime import datetime, timezone
 
-from machinery import chance, provenance
+from machinery import chance, failures, provenance
 from machinery.progress import Progress
 
 RECORD = "results/run.json"
@@ -45,6 +45,19 @@ def record_run(state, snakemake_log, at_chance):
         provenance.write_record(RECORD, record)
     except Exception as error:
         logger.warning(f"{RECORD} could not be written: {error}")
+
+
+def check_outputs_can_be_written():
+    """Snakemake makes folders and deletes what is out of date before a job can say what is wrong."""
+    folders = {Path(path).parent for job in workflow.dag.needrun_jobs() for path in job.output}
+    try:
+        failures.check_can_write(folders)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+onstart:
+    check_outputs_can_be_written()
 
 
 onsuccess:

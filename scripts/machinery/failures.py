@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fusionscope.errors import InputError
@@ -76,12 +76,12 @@ def existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def check_can_write(folders: list[Path]) -> None:
-    """Raise InputError for the first of `folders`, where every run writes, that cannot be written.
+def check_can_write(folders: Iterable[Path]) -> None:
+    """Raise InputError for one of `folders` that cannot be written.
 
     One that is not there will be made in the folder around it.
     """
-    for folder in folders:
+    for folder in sorted(folders):
         place = existing(folder)
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(read_only(place))
