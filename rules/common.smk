@@ -24,7 +24,6 @@ from machinery.study import Study
 
 MAIN = workflow.is_main_process
 ALONE = workflow.modifier.is_main_snakefile()  # and no module of another workflow
-STORED = workflow.storage_settings.default_storage_provider is not None
 
 PATHS = workflow.modifier.path_modifier  # ours: when jobs are planned, it is another's
 
@@ -51,7 +50,7 @@ try:
     if MAIN:  # for jobs on a cluster it has been done
         STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
         STUDY.check_image_folders()
-        provided_weights.check_provided_weights(STUDY, is_there, as_kept, stored=STORED)
+        provided_weights.check(STUDY, is_there, as_kept, workflow.storage_settings.default_storage_provider)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -25,7 +25,7 @@ rule collect_measurements:
             STUDY.experiments,
             is_there,
             as_kept,
-            stored=STORED,
+            stored=workflow.storage_settings.default_storage_provider is not None,
         ),
         code=STUDY.code("collect_measurements"),
     script:

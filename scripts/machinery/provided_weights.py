@@ -30,16 +30,18 @@ READ_BY = "fusionscope.networks.build"  # what it reads with
 Subject = dict[str, Any]  # a file, and the network it is for: file, network, classes, folder
 
 
-def check_provided_weights(
-    study: Study, exists: Callable[[str], bool], as_kept: Callable[[str], str], *, stored: bool
+def check(
+    study: Study, exists: Callable[[str], bool], as_kept: Callable[[str], str], storage: str | None = None
 ) -> None:
     """Raise InputError where provided weights are not there, would be overwritten, or do not fit.
 
-    `exists` and `as_kept` say whether and where a file of the study lies. With results in a storage
-    (`stored`) files are not read: they would have to be fetched.
+    `exists` and `as_kept` say whether and where a file of the study lies. With results in a
+    `storage`, by one of Snakemake's plugins, files are not read: they would have to be fetched.
     """
     study.check_weights(exists)
-    if stored or importlib.util.find_spec("torch") is None:  # jobs may have an environment of their own
+    if (
+        storage is not None or importlib.util.find_spec("torch") is None
+    ):  # jobs may have an environment of their own
         return
     remembered = read_remembered()
     states = {subject["file"]: (subject, state_of(subject)) for subject in subjects(study, as_kept)}

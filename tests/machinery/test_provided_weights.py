@@ -11,7 +11,6 @@ from torch import nn
 from fusionscope.errors import InputError
 from fusionscope.networks.build import build
 from machinery import provided_weights
-from machinery.provided_weights import check_provided_weights
 from machinery.study import Study
 
 FOLDER = Path("experiments/tiny/tiny_seed1")
@@ -37,8 +36,8 @@ def study(**changed) -> Study:
     return study_of(settings, map(str, Path("experiments").rglob("*.pth")))
 
 
-def check(of: Study, *, stored: bool = False) -> None:
-    check_provided_weights(of, os.path.exists, str, stored=stored)
+def check(of: Study, storage: str | None = None) -> None:
+    provided_weights.check(of, os.path.exists, str, storage)
 
 
 def said(of: Study) -> list[str]:
@@ -89,7 +88,7 @@ def test_nothing_is_remembered_where_nothing_can_be_written():
 
 def test_files_in_a_storage_are_not_read(monkeypatch):
     monkeypatch.setattr(provided_weights, "read_elsewhere", no_process)
-    check(study(), stored=True)
+    check(study(), storage="fs")
 
 
 def test_files_are_read_for_a_network_of_ones_own():
