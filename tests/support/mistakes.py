@@ -27,7 +27,7 @@ from workflows import Workflow
 
 from fusionscope.errors import InputError
 from fusionscope.fusion.fuse import fuse
-from fusionscope.networks.build import build
+from fusionscope.networks.build import build, initialised
 from fusionscope.training.preparation import prepare
 from fusionscope.training.train import train
 from fusionscope.weights import load_weights
@@ -130,10 +130,19 @@ def without_a_test_folder() -> None:
 
 
 def with_a_file_that_is_no_image() -> None:
-    for split in ("train", "test"):
-        folder = Path("my_images", split, "cats")
+    for folder in (
+        Path("my_images", split, name) for split in ("train", "test") for name in ("cats", "dogs")
+    ):
         folder.mkdir(parents=True)
-        (folder / "cat.png").write_text("<html>404</html>")
+        (folder / "1.png").write_text("<html>404</html>")
+    prepare("image_folder", "my_images")
+
+
+def with_one_class() -> None:
+    for split in ("train", "test"):
+        folder = Path("my_images", split, "all")
+        folder.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(folder / "1.png")
     prepare("image_folder", "my_images")
 
 
@@ -159,7 +168,7 @@ def fuse_untraceable() -> None:
 def train_too_fast() -> None:
     images = cases.digits()
     train(
-        build(10, model_type="VGG11_NOBIAS_NOBN", width=0.125),
+        initialised(torch.Generator().manual_seed(1), 10, model_type="VGG11_NOBIAS_NOBN", width=0.125),
         images["train"],
         images["validation"],
         order=torch.Generator().manual_seed(1),
@@ -274,6 +283,11 @@ MISTAKES = [
         "The folder holds train/ and test/, these one folder per class, alike in both.",
     ),
     Mistake(
+        "An image folder has images, but no folders of classes",
+        with_one_class,
+        "Each class has a folder of its own, in train/ and in test/.",
+    ),
+    Mistake(
         "A file in an image folder is no image",
         with_a_file_that_is_no_image,
         "Delete it, or save it again as one.",
@@ -360,6 +374,7 @@ def sentence(mistake: Mistake) -> str:
         except InputError as error:
             printed = str(error)
         if isinstance(printed, str):
+            printed = re.sub(r"support/mistakes\.py:\d+", "my_package/nets.py:12", printed)
             return printed.replace(os.getcwd(), "/home/me/study")
     raise AssertionError(f"{mistake.what}: nothing was said")
 
