@@ -15,10 +15,6 @@ from . import picture_folders
 from .picture_folders import CHANGES
 from .tally import LOST, RIGHT, SENTENCE, TRACEBACK, Tally, tries
 
-# Still to be read rightly, or to be answered by a sentence: issue 14, F.
-OPEN = {"turned, with a note", "real numbers", "enormous", "a hidden folder", "files of the system"}
-OPEN |= {"one class", "a split that is a file"}
-
 
 def answer(folder: Path) -> tuple[str, dict[str, np.ndarray] | str]:
     """What reading a folder gives: arrays, a sentence, or a traceback."""
@@ -35,13 +31,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of what it is given
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(change, marks=[pytest.mark.xfail(reason="issue 14, F")] if change in OPEN else [])
-        for change in CHANGES
-    ],
-)
+@pytest.mark.parametrize("change", CHANGES)
 def test_folders_of_pictures_are_read_rightly_or_refused(change, tmp_path, record_property):
     tally = Tally("picture folders")
     do, expected = CHANGES[change]
