@@ -98,9 +98,23 @@ def number(value: object) -> object:
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
+def at_most(limit: float) -> BeforeValidator:
+    """Refuses a larger number: no mistake of typing is to run for ever, or to need all memory there is."""
+
+    def check_size(value: object) -> object:
+        if isinstance(value, int | float) and limit < value < math.inf:
+            raise OptionError(f"{short(value)} is too large; at most {limit:,} makes sense")
+        return value
+
+    return BeforeValidator(check_size)
+
+
 @dataclass(frozen=True, eq=False)
 class expecting:
-    """Says what is right where a value is not: `text` follows 'expected'. Deeper mistakes keep their own."""
+    """Says what is right where a value is not: `text` follows 'expected'.
+
+    Deeper mistakes, and OptionError, keep their own sentence.
+    """
 
     text: str
 
@@ -111,7 +125,9 @@ class expecting:
         try:
             return validate(value)
         except ValidationError as error:
-            if any(detail["loc"] for detail in error.errors(include_url=False, include_input=False)):
+            details = error.errors(include_url=False, include_input=False)
+            own = [detail.get("ctx", {}).get("error") for detail in details]
+            if any(detail["loc"] for detail in details) or isinstance(own[0], OptionError):
                 raise
             raise PydanticCustomError("expected", "expected {text}", {"text": self.text}) from None
 
@@ -149,11 +165,14 @@ _Int = Annotated[int, Strict()]
 _Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 _WHOLE, _NUMBER = BeforeValidator(whole), BeforeValidator(number)
 
-Count = Annotated[_Int, Field(ge=1), _WHOLE, expecting("a whole number, at least 1")]
-Several = Annotated[_Int, Field(ge=2), _WHOLE, expecting("a whole number, at least 2")]
-WholeNumber = Annotated[_Int, Field(ge=0), _WHOLE, expecting("a whole number, at least 0")]
-Positive = Annotated[_Float, Field(gt=0), _NUMBER, expecting("a number above 0")]
-NotNegative = Annotated[_Float, Field(ge=0), _NUMBER, expecting("a number from 0")]
+_COUNTED, _REAL = at_most(10**9), at_most(10**12)
+_SEED = at_most(2**63 - 1)  # of PyTorch's generators
+
+Count = Annotated[_Int, Field(ge=1), _COUNTED, _WHOLE, expecting("a whole number, at least 1")]
+Several = Annotated[_Int, Field(ge=2), _COUNTED, _WHOLE, expecting("a whole number, at least 2")]
+WholeNumber = Annotated[_Int, Field(ge=0), _SEED, _WHOLE, expecting("a whole number, at least 0")]
+Positive = Annotated[_Float, Field(gt=0), _REAL, _NUMBER, expecting("a number above 0")]
+NotNegative = Annotated[_Float, Field(ge=0), _REAL, _NUMBER, expecting("a number from 0")]
 Share = Annotated[_Float, Field(ge=0, le=1), _NUMBER, expecting("a number from 0 to 1")]
 BelowOne = Annotated[_Float, Field(ge=0, lt=1), _NUMBER, expecting("a number from 0 to below 1")]
 Flag = Annotated[bool, Strict(), expecting("true or false")]

@@ -24,6 +24,7 @@ from fusionscope.options import (
     Several,
     SeveralOrNone,
     Share,
+    WholeNumber,
     check,
     short,
     suggest,
@@ -132,6 +133,33 @@ def test_a_mistake_is_one_sentence_with_its_place(options, place, sentence, wher
     with pytest.raises(InputError) as caught:
         check(Outer, options, where)
     assert str(caught.value).startswith(f"{whole}: {sentence}" if whole else sentence)
+
+
+class Sizes(Options):
+    count: Count = 1
+    seed: WholeNumber = 0
+    rate: Positive = 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"count": 10**9 + 1}, "1,000,000,000"),
+        ({"count": 1e14}, "1,000,000,000"),
+        ({"seed": 2**63}, "9,223,372,036,854,775,807"),
+        ({"rate": 1.0e30}, "1,000,000,000,000"),
+        ({"rate": 10**400}, "1,000,000,000,000"),
+    ],
+)
+def test_absurd_numbers_are_refused_with_the_largest_that_makes_sense(options, limit):
+    with pytest.raises(
+        InputError, match=rf"^recipe\.{next(iter(options))}: .* is too large; at most {limit} "
+    ):
+        check(Sizes, options, "recipe")
+
+
+def test_the_largest_numbers_are_taken():
+    check(Sizes, {"count": 10**9, "seed": 2**63 - 1, "rate": 10**12})
 
 
 def test_unknown_keys_are_told_before_anything_else():

@@ -14,6 +14,7 @@ from fusionscope.errors import InputError
 from fusionscope.evaluation import accuracy, mean_loss, raw_logits
 from fusionscope.images import AUGMENTATIONS, Images
 from fusionscope.precision import arithmetic, rounded_products
+from fusionscope.state import copy_of
 from fusionscope.weights import set_weights, weights_of
 
 EVALUATION_BATCH = 512  # images; changes speed and memory only
@@ -102,7 +103,8 @@ def train(
     optimizer = torch.optim.SGD(
         network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
     )
-    steps_per_epoch = -(-len(train_images) // batch_size)
+    batch_sizes = sizes_of_batches(network, train_images, batch_size)
+    steps_per_epoch = len(batch_sizes)
     options = {key: value for key, value in schedule.items() if key != "kind"}
     scheduler = SCHEDULES[schedule["kind"]](optimizer, steps_per_epoch, epochs, **options)
     moving = Moving(network, optimizer, scheduler, order)
@@ -116,7 +118,7 @@ def train(
     for number in range(len(curve) + 1, epochs + 1):
         with rounded_products(precision):
             passed = run_epoch(
-                moving, train_images, batch_size, clip_norm, AUGMENTATIONS[augmentation], precision
+                moving, train_images, batch_sizes, clip_norm, AUGMENTATIONS[augmentation], precision
             )
         check_finite(passed.losses, (number - 1) * steps_per_epoch + 1, learning_rate)
         epoch = describe(number, passed, network, train_images, validation_images)
@@ -201,22 +203,54 @@ def restore(state: dict[str, Any], moving: Moving) -> None:
         torch.cuda.set_rng_state(state["random_gpu"])
 
 
+def sizes_of_batches(network: nn.Module, images: Images, batch_size: int) -> list[int]:
+    """How many of `images` each step of an epoch takes.
+
+    The last step takes what is left. A single image joins those of the step before where `network` cannot
+    learn from one: a batch norm that sees one value per channel. Raises InputError where no step has two.
+    """
+    whole, rest = divmod(len(images), batch_size)
+    sizes = [batch_size] * whole + [rest] * (rest > 0)
+    if sizes[-1] > 1 or learns_from_one_image(network, images):
+        return sizes
+    if max(sizes) == 1:
+        raise InputError(
+            f"training: a batch norm of {type(network).__name__} sees one value per channel of an image, and "
+            f"learns from two at least; set 'batch_size' to 2 or more ({len(images)} images to train on)"
+        )
+    return [*sizes[:-2], batch_size + 1]
+
+
+def learns_from_one_image(network: nn.Module, images: Images) -> bool:
+    """Whether a step on one image is possible; `network` and the random streams stay as they are."""
+    copy = copy_of(network).train()
+    device = images.labels.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        try:
+            copy(images.take(torch.zeros(1, dtype=torch.long)).normalised())
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                return False
+            raise
+    return True
+
+
 def run_epoch(
     moving: Moving,
     images: Images,
-    batch_size: int,
+    batch_sizes: list[int],
     clip_norm: float | None,
     augment: Callable[[Tensor, torch.Generator], Tensor],
     precision: str,
 ) -> Pass:
-    """Train on all `images` once, in a new order."""
+    """Train on all `images` once, in a new order; `batch_sizes` add up to their number."""
     network, optimizer, order = moving.network, moving.optimizer, moving.order
     network.train()
     losses: list[Tensor] = []
     sizes: list[int] = []
     hits = torch.zeros((), dtype=torch.long, device=images.labels.device)
     shuffled = torch.randperm(len(images), generator=order).to(images.labels.device)  # no copy in a step
-    for index in shuffled.split(batch_size):
+    for index in shuffled.split(batch_sizes):
         batch = images.take(index)
         with arithmetic(images.labels.device, precision):
             logits = network(augment(batch.normalised(), order))

@@ -1,6 +1,7 @@
 """Training: it learns, keeps the best epoch, repeats itself bit for bit, and says when it diverges."""
 
 import math
+from dataclasses import replace
 
 import cases
 import numpy as np
@@ -13,7 +14,7 @@ from fusionscope.errors import InputError
 from fusionscope.evaluation import mean_loss, predict
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
-from fusionscope.training.train import Trained, train
+from fusionscope.training.train import Trained, sizes_of_batches, train
 
 
 def generator(seed: int) -> torch.Generator:
@@ -209,6 +210,59 @@ def test_every_epoch_shows_every_image_once_in_a_new_order():
     assert torch.equal(first.sort().values, everything)
     assert torch.equal(second.sort().values, everything)
     assert not torch.equal(first, second)
+
+
+class ByChannel(nn.Module):
+    """A batch norm that sees one value per channel; it remembers how many images it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(3 * 32 * 32, 4), nn.BatchNorm1d(4), nn.Linear(4, 10)
+        )
+        self.seen: list[int] = []
+
+    def forward(self, x):
+        if self.training:
+            self.seen.append(len(x))
+        return self.layers(x)
+
+
+def some(images, number: int):
+    return replace(images, pixels=images.pixels[:number], labels=images.labels[:number])
+
+
+def test_a_single_image_that_is_left_joins_the_step_before_where_batch_norm_needs_it(digits):
+    network = ByChannel()
+    few = some(digits["train"], 9)
+    trained = fit(network, few, digits["validation"], batch_size=4, epochs=2)
+    assert network.seen == [4, 5] * 2
+    assert len(trained.curve) == 2
+
+
+def test_a_single_image_that_is_left_has_a_step_of_its_own_where_that_works(digits):
+    network = ByChannel()
+    network.layers[2] = nn.Identity()
+    fit(network, some(digits["train"], 9), digits["validation"], batch_size=4, epochs=1)
+    assert network.seen == [4, 4, 1]
+
+
+def test_whether_one_image_is_enough_is_tried_without_a_trace(digits):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    network = nn.Sequential(nn.Dropout(0.5), ByChannel())
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert sizes_of_batches(network, some(digits["train"], 9), 4) == [4, 5]
+    assert network[1].seen == []
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())
+    torch.manual_seed(3)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("number", "batch_size"), [(9, 1), (1, 4)])
+def test_batches_of_one_image_are_refused_where_batch_norm_needs_two(digits, number, batch_size):
+    with pytest.raises(InputError, match="set 'batch_size' to 2 or more"):
+        fit(ByChannel(), some(digits["train"], number), digits["validation"], batch_size=batch_size)
 
 
 def test_the_network_learns_in_train_mode_and_is_validated_in_eval_mode():
