@@ -2,7 +2,7 @@
 import os
 from datetime import datetime, timezone
 
-from machinery import chance, failures, provenance
+from machinery import chance, failures, manifest, provenance
 from machinery.progress import Progress
 
 RECORD = "results/run.json"
@@ -13,9 +13,24 @@ PROGRESS = Progress(LOGS)
 if MAIN and ALONE and not workflow.dryrun:
     logger.addHandler(PROGRESS)
 
+# Results in a storage are others' to look after. With --touch, everything is taken as it is.
+WATCHED = MAIN and ALONE and workflow.storage_settings.default_storage_provider is None
+if WATCHED and {"--touch", "-t"}.intersection(sys.argv):
+    manifest.record(manifest.changed_files())
+elif WATCHED and "--report" not in sys.argv:
+    CHANGED = manifest.set_changed_aside()
+    if CHANGED:
+        names = ", ".join(CHANGED[:5]) + (f" and {len(CHANGED) - 5} more" if len(CHANGED) > 5 else "")
+        logger.warning(
+            f"Changed since this workflow wrote it, and to be made again (what is there is kept as "
+            f"*{manifest.CHANGED}): {names}"
+        )
+
 
 def end_run(state, snakemake_log):
     """Record the run; the last thing to be said, lest it be overlooked, are parents at chance."""
+    if WATCHED:
+        manifest.record(str(path) for job in workflow.dag.jobs for path in job.output)
     at_chance = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
     record_run(state, snakemake_log, at_chance)
     if at_chance:
@@ -47,17 +62,21 @@ def record_run(state, snakemake_log, at_chance):
         logger.warning(f"{RECORD} could not be written: {error}")
 
 
-def check_outputs_can_be_written():
+def start_jobs():
     """Snakemake makes folders and deletes what is out of date before a job can say what is wrong."""
-    folders = {Path(path).parent for job in workflow.dag.needrun_jobs() for path in job.output}
+    paths = [str(path) for job in workflow.dag.needrun_jobs() for path in job.output]
     try:
-        failures.check_can_write(folders)
+        failures.check_can_write({Path(path).parent for path in paths})
     except InputError as error:
         raise WorkflowError(str(error)) from None
+    if WATCHED:
+        manifest.start_jobs(paths)
+    if not workflow.local_exec:
+        run_lock.tell_jobs_are_elsewhere()
 
 
 onstart:
-    check_outputs_can_be_written()
+    start_jobs()
 
 
 onsuccess:

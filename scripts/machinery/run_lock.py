@@ -17,6 +17,7 @@ from fusionscope import files
 from machinery import failures
 
 STATE = Path(".snakemake")
+LOCK = "fusionscope.lock"
 RUN = "FUSIONSCOPE_RUN"  # an environment variable that jobs inherit: which run they are part of
 WRITTEN = ("data", "experiments", "results")  # folders that jobs write to
 ELSEWHERE = b"jobs on other machines"
@@ -46,6 +47,13 @@ def start_run(local: bool) -> None:
         os.write(descriptor, b"" if local else ELSEWHERE)
         os.close(descriptor)
     share()
+
+
+def tell_jobs_are_elsewhere() -> None:
+    """Say that this run, which lives, has jobs on other machines, of which locks tell nothing."""
+    with open(STATE / LOCK, "r+b") as file:
+        file.truncate(0)
+        file.write(ELSEWHERE)
 
 
 def share() -> None:
@@ -99,4 +107,4 @@ def holders(descriptor: int) -> list[int]:
 
 def open_lock_file() -> int:
     STATE.mkdir(exist_ok=True)
-    return os.open(STATE / "fusionscope.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    return os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT, 0o666)

@@ -134,7 +134,18 @@ class Study:
         if chosen.measures("correlation"):
             tables.append("correlation_space.csv")
         plots = [f"plots/{name}.{kind}" for name in self.plots(experiment) for kind in ("png", "pdf")]
-        return [chosen.table(name) for name in (*tables, *plots)]
+        return [chosen.table(name) for name in (*tables, *plots)] + self.results_of_models(experiment)
+
+    def results_of_models(self, experiment: str) -> list[str]:
+        """What tables and plots are made from: made again where it is missing, though they are there."""
+        kinds = (MEASUREMENTS, DENSITIES, PATHS, SIMILARITIES, VARIANCES)
+        files = [path for kind in kinds for path in self.tables(experiment, kind)]
+        chosen = self.experiments[experiment]
+        if chosen.measures("scales"):
+            files += [
+                chosen.measured(s, model, "scale_search.csv") for s in chosen.seeds for model in chosen.models
+            ]
+        return files
 
     def measurement_files(self, experiment: str) -> list[str]:
         """One CSV for each seed, model and part that the experiment measures; those of pairs come last."""

@@ -206,3 +206,50 @@ def test_numbers_written_otherwise_rerun_nothing(finished):
 def test_deleted_results_are_made_again_without_retraining(finished):
     shutil.rmtree(finished.folder / "results")
     assert finished.planned() == MEASURES | results(PLOTS)
+
+
+def test_a_deleted_seed_is_measured_again_though_the_tables_are_there(finished):
+    shutil.rmtree(finished.folder / "results/tiny/seed1")
+    of_one_seed = {job: count // SEEDS for job, count in MEASURES.items()}
+    assert finished.planned() == of_one_seed | results(PLOTS - 1)
+
+
+OF_HESSIAN = dict.fromkeys(TABLES, 1) | {"measure_hessian": 1, "plot": 5}
+
+
+@pytest.mark.parametrize(
+    ("path", "jobs"),
+    [
+        ("results/measurements.csv", {"collect_measurements": 1}),
+        ("results/tiny/results.csv", {"collect_results": 1}),
+        ("results/tiny/plots/accuracy.png", {"plot": 1}),
+        ("results/tiny/seed1/parent_1/hessian.csv", OF_HESSIAN),
+    ],
+)
+@pytest.mark.parametrize("damage", ["emptied", "edited"])
+def test_a_result_that_is_no_longer_what_was_written_is_made_again(finished, path, jobs, damage):
+    file = finished.folder / path
+    content = file.read_bytes()
+    changed = b"" if damage == "emptied" else content[:-1] + bytes([content[-1] ^ 1])
+    file.write_bytes(changed)
+    assert finished.planned() == jobs
+    assert file.read_bytes() == changed  # a dry run touches nothing
+    assert f"kept as *.changed): {path}" in finished.snakemake("-n").stdout
+
+
+def test_what_was_damaged_is_the_same_again(finished):
+    files = [finished.folder / "results" / name for name in ("measurements.csv", "tiny/results.csv")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    finished.run()
+    assert [file.read_bytes() for file in files] == before
+    assert finished.planned() == {}
+
+
+def test_an_edited_result_is_kept_where_it_is_touched(finished):
+    file = finished.folder / "results/tiny/results.csv"
+    file.write_text("mine")
+    assert finished.snakemake("--touch", "--cores", "1").returncode == 0
+    assert finished.planned() == {}
+    assert file.read_text() == "mine"
