@@ -470,10 +470,14 @@ def provided_weights(experiment: Experiment, exists: Callable[[str], bool]) -> l
 
 
 def check_nothing_is_overwritten(experiment: Experiment, exists: Callable[[str], bool]) -> None:
+    records = dict(experiment.recorded_weights())
     for path in provided_weights(experiment, exists):
+        record = records[path]
         raise InputError(
-            f"{path}: was not made by this workflow and would be overwritten; "
-            f"set 'weights: provided' for {experiment.name} in config.yaml, or move the file away"
+            f"{path}: would be overwritten, and {Path(record).name}, which this workflow writes before it, "
+            f"is not there; are the weights yours, set 'weights: provided' for {experiment.name} in "
+            "config.yaml, or move them away; was that file deleted, delete the weights too: the same are "
+            "made again"
         )
 
 

@@ -276,7 +276,7 @@ def test_a_child_that_was_made_here_is_not_taken_for_a_provided_one():
 )
 def test_weights_that_would_be_overwritten_are_named(name):
     there = {f"{FOLDER}/{name}.pth"}
-    with pytest.raises(InputError, match=rf"{name}\.pth: was not made by this workflow and would be overwr"):
+    with pytest.raises(InputError, match=rf"{name}\.pth: would be overwritten, and "):
         tiny(there).check_weights(there.__contains__)
 
 

@@ -57,6 +57,6 @@ def test_weights_that_would_be_overwritten_are_looked_for_once_a_run_and_not_by_
     folder = fresh.folder / "experiments/tiny/tiny_seed1"
     folder.mkdir(parents=True)
     (folder / "parent_1.pth").write_bytes(b"brought by somebody")
-    assert "was not made by this workflow" in fresh.refused("-n")
+    assert "would be overwritten" in fresh.refused("-n")
     job = ["--target-jobs", "prepare_data:dataset=digits", "--allowed-rules", "prepare_data", "--force"]
     assert fresh.planned("--mode", "remote", "--nolock", *job) == {"prepare_data": 1}
