@@ -106,6 +106,7 @@ def train(
     batch_sizes = sizes_of_batches(network, train_images, batch_size)
     steps_per_epoch = len(batch_sizes)
     options = {key: value for key, value in schedule.items() if key != "kind"}
+    advice = against_divergence(learning_rate, momentum, weight_decay)
     scheduler = SCHEDULES[schedule["kind"]](optimizer, steps_per_epoch, epochs, **options)
     moving = Moving(network, optimizer, scheduler, order)
 
@@ -120,10 +121,10 @@ def train(
             passed = run_epoch(
                 moving, train_images, batch_sizes, clip_norm, AUGMENTATIONS[augmentation], precision
             )
-        check_finite(passed.losses, (number - 1) * steps_per_epoch + 1, learning_rate)
+        check_finite(passed.losses, (number - 1) * steps_per_epoch + 1, advice)
         epoch = describe(number, passed, network, train_images, validation_images)
         if not epoch.validation_loss < float("inf"):
-            raise diverged(number * steps_per_epoch, learning_rate)
+            raise diverged(number * steps_per_epoch, advice)
         curve.append(epoch)
         on_epoch(epoch)
         if epoch.validation_loss < best.loss:
@@ -270,15 +271,27 @@ def run_epoch(
     return Pass(together, together.new_tensor(sizes), int(hits), rate)
 
 
-def check_finite(losses: Tensor, first_step: int, learning_rate: float) -> None:
+def check_finite(losses: Tensor, first_step: int, advice: str) -> None:
     """Raise at the first step whose loss is not finite; `losses` (steps,) start at `first_step`."""
     broken = (~losses.isfinite()).nonzero()
     if len(broken):
-        raise diverged(first_step + int(broken[0]), learning_rate)
+        raise diverged(first_step + int(broken[0]), advice)
 
 
-def diverged(step: int, learning_rate: float) -> InputError:
-    return InputError(
-        f"training diverged at step {step}: the loss is not finite; "
-        f"try a learning_rate below {learning_rate:g}, a clip_norm of 1, or a model_type with batch norm"
-    )
+def diverged(step: int, advice: str) -> InputError:
+    return InputError(f"training diverged at step {step}: the loss is not finite; try {advice}")
+
+
+def against_divergence(learning_rate: float, momentum: float, weight_decay: float) -> str:
+    """What to try where training diverges.
+
+    Weight decay alone makes SGD diverge where learning_rate * weight_decay >= 2 (1 + momentum): a step then
+    takes a weight further past zero than it was away.
+    """
+    largest_product = 2 * (1 + momentum)
+    if learning_rate * weight_decay >= largest_product:
+        return (
+            f"a weight_decay well below {largest_product / learning_rate:g}: with a learning_rate of "
+            f"{learning_rate:g}, a larger one makes weights grow from step to step"
+        )
+    return f"a learning_rate below {learning_rate:g}, a clip_norm of 1, or a model_type with batch norm"

@@ -390,6 +390,21 @@ def test_divergence_names_the_step_and_what_to_change(digits, model_type):
         fit(fresh(model_type), images, digits["validation"], learning_rate=1e6, clip_norm=None)
 
 
+@pytest.mark.parametrize(("weight_decay", "stable"), [(30.0, True), (60.0, False), (1e12, False)])
+def test_weight_decay_that_makes_weights_grow_by_itself_is_named(weight_decay, stable):
+    """With momentum 0.9 and learning rate 0.1, above 2 (1 + 0.9) / 0.1 = 38."""
+    images = cases.labelled([0, 1] * 3)
+    options = {"learning_rate": 0.1, "momentum": 0.9, "clip_norm": 1.0, "weight_decay": weight_decay}
+    options |= {"batch_size": 1, "epochs": 120, "schedule": {"kind": "constant"}}
+    if stable:
+        fit(Logits(1.0, -1.0), images, images, **options)
+        return
+    with pytest.raises(
+        InputError, match="not finite; try a weight_decay well below 38: with a learning_rate"
+    ):
+        fit(Logits(1.0, -1.0), images, images, **options)
+
+
 class BreaksAt(Logits):
     """Answers with NaN at one forward pass of the given mode."""
 
