@@ -183,6 +183,9 @@ Code = Annotated[  # a thing of one's own
 SeveralOrNone = Annotated[Several | None, expecting("a whole number, at least 2, or null")]
 PositiveOrNone = Annotated[Positive | None, expecting("a number above 0, or null")]
 
+# Annotated[Count, MANY_TIMES]: for what is done, or kept in memory, that often, however few the data are.
+MANY_TIMES = at_most(10**6)
+
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -26,6 +26,7 @@ from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.options import (
     CODE_PATTERN,
+    MANY_TIMES,
     Count,
     Flag,
     KnownName,
@@ -283,7 +284,7 @@ class Settings(Options):
         default="auto",
         description="Where networks run: auto is the GPU if there is one; cuda fails without one.",
     )
-    gpu_slots: Count = Field(default=1, description="Jobs that may share one GPU.")
+    gpu_slots: Annotated[Count, MANY_TIMES] = Field(default=1, description="Jobs that may share one GPU.")
     experiments: dict[ExperimentName, Experiment] = Field(description="The experiments by name.")
     training: dict[RecipeName, TrainingRecipe] = Field(
         default={"paper": TrainingRecipe()},

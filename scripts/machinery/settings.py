@@ -18,6 +18,7 @@ from fusionscope.report.plot_table import PLOTS
 from machinery.config_options import Settings, Spaces
 
 NAMED_PARTS = ("training", "measurements")  # keys of an experiment that name an entry of that section
+MOST_MODELS = 100_000  # of a run, parents and children; Snakemake plans several jobs for each
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,24 @@ def resolve_experiments(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
             known = list(settings["experiments"])
             raise InputError(f"config: run: no experiment {short(name)}; {suggest(name, known)}")
         experiments[name] = resolve_experiment(name, settings)
+    check_number_of_models(experiments)
     return experiments
+
+
+def check_number_of_models(experiments: Mapping[str, Mapping[str, Any]]) -> None:
+    """A run is planned job by job, so the number of its models is limited."""
+    numbers = {
+        name: len(experiment["seeds"]) * (experiment["parents"] + len(experiment["fusions"]))
+        for name, experiment in experiments.items()
+    }
+    total = sum(numbers.values())
+    if total > MOST_MODELS:
+        largest = max(numbers, key=lambda name: numbers[name])
+        raise InputError(
+            f"config: run: {total:,} models would be planned, {numbers[largest]:,} of them in "
+            f"{cut(largest, LONGEST_KEY)}; at most {MOST_MODELS:,} are possible in one run: name fewer "
+            "experiments, or lower their 'seeds' or 'parents'"
+        )
 
 
 def resolve_experiment(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

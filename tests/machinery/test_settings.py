@@ -155,6 +155,56 @@ def test_what_images_cannot_be_normalised_by_is_one_sentence(config, value, sent
     assert f"config: {FIRST}.{sentence}" in refusal(config)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gpu_slots",
+        "training.paper.epochs",
+        "measurements.quick.input_space.starts",
+        "measurements.quick.input_space.power_iterations",
+        "measurements.quick.hessian.lanczos_steps",
+        "measurements.quick.hessian.density_starts",
+        "measurements.quick.hessian.trace_draws",
+        "measurements.quick.flatness.draws",
+        "measurements.quick.flatness.starts",
+        "measurements.quick.flatness.ascent_steps",
+        "measurements.quick.prediction_space.calibration_bins",
+        "measurements.quick.connectivity.points",
+        "fusions.mine.starts",
+        "fusions.mine.finetune.epochs",
+    ],
+)
+def test_what_is_done_or_kept_that_often_is_limited_whatever_the_data(config, path):
+    for part in ("input_space", "hessian", "flatness", "prediction_space", "connectivity"):
+        config["measurements"]["quick"].setdefault(part, {})
+    config["fusions"]["mine"] = {
+        "method": "weight_matching",
+        "finetune": {"epochs": 1, "learning_rate": 0.1},
+    }
+    put(config, path, 10**6 + 1)
+    expected = f"config: {path}: 1000001 is too large; at most 1,000,000 makes sense"
+    assert refusal(config) == expected
+
+
+@pytest.mark.parametrize("seeds", [10**9, 10_001, 1e30])
+def test_seeds_of_absurd_number_are_refused_before_they_are_listed(config, seeds):
+    put(config, f"{FIRST}.seeds", seeds)
+    assert f"config: {FIRST}.seeds: " in refusal(config)
+
+
+def test_a_run_of_more_models_than_can_be_planned_is_refused(config):
+    put(config, f"{FIRST}.seeds", 10_000)
+    put(config, f"{FIRST}.fusions", [])
+    put(config, f"{FIRST}.parents", 10)
+    put(config, "run", ["digits_vgg11"])
+    assert len(resolved(config)["digits_vgg11"]["seeds"]) == 10_000
+    put(config, f"{FIRST}.parents", 11)
+    assert refusal(config) == (
+        "config: run: 110,000 models would be planned, 110,000 of them in digits_vgg11; at most 100,000 are "
+        "possible in one run: name fewer experiments, or lower their 'seeds' or 'parents'"
+    )
+
+
 def test_seeds_are_a_number_or_a_list_without_repeats():
     assert seed_list(3) == [1, 2, 3]
     assert seed_list([7, 1, 7]) == [7, 1]

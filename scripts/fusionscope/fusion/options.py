@@ -7,13 +7,14 @@ reading a configuration imports neither PyTorch nor NumPy.
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from fusionscope.errors import InputError
 from fusionscope.options import (
     CODE_PATTERN,
+    MANY_TIMES,
     Count,
     Flag,
     OptionError,
@@ -167,7 +168,9 @@ class WeightMatchingOptions(AlignmentOptions):
     """Permutations that bring all weights near those of the reference (Git Re-Basin, arXiv 2209.04836)."""
 
     equal_widths: ClassVar[bool] = True
-    starts: Count = Field(default=3, description="starts of coordinate descent, of which the best is kept")
+    starts: Annotated[Count, MANY_TIMES] = Field(
+        default=3, description="starts of coordinate descent, of which the best is kept"
+    )
 
 
 # Whole fusions
@@ -176,7 +179,7 @@ class WeightMatchingOptions(AlignmentOptions):
 class FinetuneOptions(Options):
     """How the child is trained on; what is not said here is as in its parents' recipe."""
 
-    epochs: Count = Field(description="passes over the training images")
+    epochs: Annotated[Count, MANY_TIMES] = Field(description="passes over the training images")
     learning_rate: Positive = Field(description="the same in all epochs")
 
 

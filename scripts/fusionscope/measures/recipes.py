@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from fusionscope.measures.names import METRICS
 from fusionscope.options import (
     CODE_PATTERN,
+    MANY_TIMES,
     Count,
     OptionError,
     Options,
@@ -33,12 +34,12 @@ class InputRecipe(Options):
     """How the input space is measured."""
 
     images: Several = Field(default=512, description="test images at which the norm of the Jacobian is found")
-    starts: Count = Field(
+    starts: Annotated[Count, MANY_TIMES] = Field(
         default=32,
         description="starts of the ascent to the Lipschitz constant: up to half of them images, the others "
         "random",
     )
-    power_iterations: Count = Field(
+    power_iterations: Annotated[Count, MANY_TIMES] = Field(
         default=80,
         description="iterations from each start; the better half goes on with twice as many, as often as "
         "that adds more than 1 %",
@@ -77,10 +78,10 @@ class HessianRecipe(EitherOr):
     images: Several = Field(
         default=2048, description="training images of the loss, the same for all models of an experiment"
     )
-    lanczos_steps: Several = Field(
+    lanczos_steps: Annotated[Several, MANY_TIMES] = Field(
         default=60, description="matrix-vector products of a Lanczos run, and vectors that are stored"
     )
-    density_starts: Count = Field(
+    density_starts: Annotated[Count, MANY_TIMES] = Field(
         default=5,
         description="Lanczos runs for the spectral density; the first finds the outliers and serves all "
         "numbers",
@@ -89,7 +90,7 @@ class HessianRecipe(EitherOr):
         default=0.001,
         description="relative residual of the top eigenvalue; where a run ends above it, it is censored",
     )
-    trace_draws: SeveralOrNone = Field(
+    trace_draws: Annotated[SeveralOrNone, MANY_TIMES] = Field(
         default=None,
         description="random vectors for the trace, or drawn classes for each image where there are more than "
         "20 (of fewer all are taken), unless trace_target_error says how many",
@@ -114,7 +115,7 @@ class ScalesRecipe(EitherOr):
         default=2048,
         description="training images that judge perturbations, the same for all models of an experiment",
     )
-    draws: SeveralOrNone = Field(
+    draws: Annotated[SeveralOrNone, MANY_TIMES] = Field(
         default=None, description="of Gaussian noise, for sigma, unless target_error says how many"
     )
     target_error: PositiveOrNone = Field(
@@ -122,8 +123,12 @@ class ScalesRecipe(EitherOr):
         description="standard error of sigma, relative to it, that ends drawing; not with draws",
     )
     images_per_draw: Count = Field(default=64, description="of the images, that judge one draw")
-    starts: Count = Field(default=8, description="attacks for alpha, the most promising directions first")
-    ascent_steps: Count = Field(default=20, description="gradient steps of an attack at each scale")
+    starts: Annotated[Count, MANY_TIMES] = Field(
+        default=8, description="attacks for alpha, the most promising directions first"
+    )
+    ascent_steps: Annotated[Count, MANY_TIMES] = Field(
+        default=20, description="gradient steps of an attack at each scale"
+    )
     tolerance: Positive = Field(
         default=0.002, description="of log(sigma) and log(alpha): the width of the bracket that ends a search"
     )
@@ -170,7 +175,7 @@ class ScalesRecipe(EitherOr):
 class PredictionRecipe(Options):
     """How the prediction space is measured."""
 
-    calibration_bins: Count = Field(
+    calibration_bins: Annotated[Count, MANY_TIMES] = Field(
         default=15, description="bins of confidence for the expected calibration error"
     )
 
@@ -181,7 +186,9 @@ class ConnectivityRecipe(Options):
     images: Several = Field(
         default=10000, description="test images on which the line between parents is measured"
     )
-    points: Several = Field(default=25, description="networks on the line, both ends included")
+    points: Annotated[Several, MANY_TIMES] = Field(
+        default=25, description="networks on the line, both ends included"
+    )
     similarity_images: Several = Field(
         default=1000, description="test images for the similarity of representations and for their variance"
     )

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fusionscope.options import BelowOne, Count, NotNegative, Options, Positive, PositiveOrNone, expecting
+from fusionscope.options import (
+    MANY_TIMES,
+    BelowOne,
+    Count,
+    NotNegative,
+    Options,
+    Positive,
+    PositiveOrNone,
+    expecting,
+)
 
 
 class Steps(Options):
@@ -35,7 +44,7 @@ class Constant(Options):
 class TrainingRecipe(Options):
     """How parents are trained: SGD, the epoch with the smallest validation loss is kept."""
 
-    epochs: Count = Field(default=30, description="Passes over the training images.")
+    epochs: Annotated[Count, MANY_TIMES] = Field(default=30, description="Passes over the training images.")
     batch_size: Count = Field(default=64, description="Images per step.")
     initialisation: Literal["network", "pytorch", "he"] = Field(
         default="network",
