@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests/support"
 QUICK = (
     "training: bfloat16",
-    "training: 2 epochs of 4 steps",
     "fusion: optimal_transport, activations, pre, sinkhorn",
     "fusion: average, repair, no batch norm",
     "input space: more classes than iterations",
