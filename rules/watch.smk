@@ -2,7 +2,7 @@
 import os
 from datetime import datetime, timezone
 
-from machinery import chance, failures, manifest, provenance
+from machinery import chance, failures, manifest, provenance, records
 from machinery.progress import Progress
 
 RECORD = "results/run.json"
@@ -15,6 +15,10 @@ if MAIN and ALONE and not workflow.dryrun:
 
 # Results in a storage are others' to look after. With --touch, everything is taken as it is.
 WATCHED = MAIN and ALONE and workflow.storage_settings.default_storage_provider is None
+if WATCHED and records.restore():
+    logger.warning(
+        f"{records.RECORDS}, by which Snakemake knows what is stale, was gone: taken from {records.COPY}"
+    )
 if WATCHED and {"--touch", "-t"}.intersection(sys.argv):
     manifest.record(manifest.changed_files())
 elif WATCHED and "--report" not in sys.argv:
@@ -31,6 +35,7 @@ def end_run(state, snakemake_log):
     """Record the run; the last thing to be said, lest it be overlooked, are parents at chance."""
     if WATCHED:
         manifest.record(str(path) for job in workflow.dag.jobs for path in job.output)
+        records.keep()
     at_chance = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
     record_run(state, snakemake_log, at_chance)
     if at_chance:

@@ -8,10 +8,13 @@ with job.running(snakemake) as running:
     from fusionscope.files import whole_file
     from fusionscope.training.normalisation import PUBLISHED
     from fusionscope.training.preparation import prepare
+    from machinery import pictures
 
     running.start_work()
     source = snakemake.params.source
     folder = source.get("folder", snakemake.resources.data_dir)
+    if "images" in source:
+        pictures.record(folder, snakemake.output[0], source["images"])
     arrays = prepare(source["name"], folder, source.get("normalisation", PUBLISHED))
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)

@@ -4,12 +4,10 @@ Rules ask a `Study`. What is asked for one job takes the job's wildcards: anythi
 `seed`, `model` and so on as attributes. Knows no Snakemake: whether a file exists, it is told.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from fusionscope.report.plot_table import (
     Plot,
 )
 from fusionscope.training.normalisation import PUBLISHED
-from machinery import entries
+from machinery import entries, pictures
 from machinery.code_hashes import METRIC_NAMES, entry_hashes, is_ours
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
 from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, record_file
@@ -332,7 +330,7 @@ class Study:
         source: dict[str, Any] = {"name": settings["dataset"]}
         if "image_folder" in settings:
             folder = settings["image_folder"]
-            source = {"folder": folder, "name": "image_folder", "images": listing_hash(folder)}
+            source = {"folder": folder, "name": "image_folder", "images": pictures.version(folder, path)}
         if settings["normalisation"] != PUBLISHED:
             source["normalisation"] = plain(settings["normalisation"])
         return source
@@ -490,11 +488,3 @@ def check_provided(experiment: Experiment, exists: Callable[[str], bool]) -> Non
             f"{', '.join(missing[:LONG_LIST])}{more}: no such file, though {experiment.name} has "
             "'weights: provided'; put the weights there, or set 'weights: trained'"
         )
-
-
-@cache
-def listing_hash(folder: str) -> str:
-    """A hash of the names and sizes of all files: reading every image at each start would be slow."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

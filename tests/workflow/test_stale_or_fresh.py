@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from fusionscope.report.plot_table import PLOTS as PLOT_TABLE
 
@@ -253,3 +254,36 @@ def test_an_edited_result_is_kept_where_it_is_touched(finished):
     assert finished.snakemake("--touch", "--cores", "1").returncode == 0
     assert finished.planned() == {}
     assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("gone", [".snakemake", ".snakemake/metadata"])
+def test_without_snakemake_s_records_a_change_is_still_noticed(finished, gone):
+    shutil.rmtree(finished.folder / gone)
+    assert finished.planned() == {}
+    shutil.rmtree(finished.folder / gone)
+    finished.settings["training"]["tiny"]["learning_rate"] = 0.06
+    assert finished.planned() == ALL_BUT_DATA
+
+
+def test_pictures_of_another_content_are_prepared_again_and_touched_ones_are_not(fresh):
+    pictures = [fresh.folder / f"photos/{half}/{name}/1.png" for half in ("train", "test") for name in "ab"]
+    for number, picture in enumerate(pictures):
+        picture.parent.mkdir(parents=True)
+        for copy in range(1, 13):
+            save_picture(picture.with_stem(str(copy)), (copy, number))
+    fresh.tiny.update(dataset="image_folder", image_folder="photos")
+    data_file = "data/image_folder_tiny.npz"
+    fresh.run(data_file)
+    for picture in pictures:
+        os.utime(picture)
+    assert fresh.planned(data_file) == {}
+    size = pictures[0].stat().st_size
+    save_picture(pictures[0], (200, 0))
+    assert pictures[0].stat().st_size == size
+    assert fresh.planned(data_file) == {"prepare_data": 1}
+    fresh.run(data_file)
+    assert fresh.planned(data_file) == {}
+
+
+def save_picture(path, colour: tuple[int, int]) -> None:
+    Image.new("RGB", (8, 8), (*colour, 0)).save(path)
