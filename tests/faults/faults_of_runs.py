@@ -22,7 +22,7 @@ from workflows import Workflow
 
 SEED = "experiments/tiny/tiny_seed1"
 MODELS = ["parent_1", "parent_2", "geometric_fused"]
-PATIENCE = 90  # seconds for anything that is waited for
+PATIENCE = 300  # seconds for anything that is waited for; all of it may have to be made again
 
 # Rule -> the outputs of one of its jobs.
 JOBS: dict[str, list[str]] = {

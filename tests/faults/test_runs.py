@@ -75,15 +75,7 @@ def outcome(case: Case, fault, right: dict) -> tuple[str, str]:
     return (SENTENCE if disturbed else RIGHT), case.told
 
 
-# Still to be answered by a sentence, or made anew: issue 14, A and G.
-OPEN = ("damaged files",)
-KINDS = [
-    pytest.param(name, marks=[pytest.mark.xfail(reason="issue 14, A and G")] if name.endswith(OPEN) else [])
-    for name in FAULTS
-]
-
-
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FAULTS)
 def test_nothing_is_lost_and_no_traceback_shown(name, undisturbed, tmp_path, record_property):
     fault = FAULTS[name]
     if fault in NEED_ROOT and os.getuid() != 0:
