@@ -24,9 +24,20 @@ def left_as_it_was(network: nn.Module) -> Iterator[None]:
             container.clear()
             container.extend(content) if isinstance(container, list) else container.update(content)
         with torch.no_grad():
-            for buffer, value in values:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
+            for buffer, value in changed(values):
+                buffer.copy_(value)
+
+
+def changed(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The pairs whose values differ: the others are not written to, which autograd would count as a change.
+
+    One answer for all of them, for a GPU is waited for once.
+    """
+    if not pairs:
+        return []
+    device = pairs[0][0].device
+    differ = torch.stack([(one != other).any().to(device) for one, other in pairs]).tolist()
+    return [pair for pair, differs in zip(pairs, differ, strict=True) if differs]
 
 
 def containers(network: nn.Module) -> list[dict | list | set]:

@@ -31,6 +31,19 @@ def test_what_was_collected_is_gone_and_the_mode_is_back():
     assert not network.two._forward_hooks  # the very dictionary that the handle knows
 
 
+def test_only_buffers_that_changed_are_written_to():
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    versions = {name: buffer._version for name, buffer in network.named_buffers()}
+    with left_as_it_was(network):
+        network[0](torch.randn(4, 2))
+        network[1].running_var.data[0] = float("nan")  # unseen by the version counter
+    for name, buffer in network.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    unread = [name for name, buffer in network.named_buffers() if buffer._version == versions[name]]
+    assert unread == ["1.running_mean", "1.num_batches_tracked"]
+
+
 def test_it_is_put_back_after_an_error_too():
     network = odd_networks.Counts()
     network.two = nn.Linear(1, 1)
