@@ -59,7 +59,9 @@ class Job:
     def tell_out_of_memory(self, error: Exception) -> None:
         """Say so, and leave a note for the next attempt."""
         advice = "the next attempt goes the same way; a GPU with more memory, or fewer gpu_slots, may help"
-        if self.images_at_once is not None:
+        if notes := getattr(error, "__notes__", []):  # of a training: see `told_what_a_step_takes`
+            advice = f"{notes[0]}; {advice}"
+        elif self.images_at_once is not None:
             self.out_of_memory.write_text(str(self.images_at_once))
             advice = f"the next attempt halves the {self.images_at_once} images evaluated at once"
         self.log.error("out of a GPU's memory: %s (%s)", advice, error)

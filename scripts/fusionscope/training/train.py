@@ -1,6 +1,7 @@
 """Training a parent: plain SGD on images in memory, the best epoch chosen on validation data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -117,7 +118,7 @@ def train(
         for epoch in curve:
             on_epoch(epoch)
     for number in range(len(curve) + 1, epochs + 1):
-        with rounded_products(precision):
+        with rounded_products(precision), told_what_a_step_takes(max(batch_sizes)):
             passed = run_epoch(
                 moving, train_images, batch_sizes, clip_norm, AUGMENTATIONS[augmentation], precision
             )
@@ -269,6 +270,16 @@ def run_epoch(
         hits += logits.detach().argmax(1).eq(batch.labels).sum()
     together = torch.stack(losses)
     return Pass(together, together.new_tensor(sizes), int(hits), rate)
+
+
+@contextmanager
+def told_what_a_step_takes(images: int) -> Iterator[None]:
+    """Where a GPU's memory runs out, a note on the error: fewer images would be another training."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        error.add_note(f"a training step takes {images} images, the recipe's batch_size")
+        raise
 
 
 def check_finite(losses: Tensor, first_step: int, advice: str) -> None:

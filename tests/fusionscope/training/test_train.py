@@ -265,6 +265,18 @@ def test_batches_of_one_image_are_refused_where_batch_norm_needs_two(digits, num
         fit(ByChannel(), some(digits["train"], number), digits["validation"], batch_size=batch_size)
 
 
+class OutOfMemory(nn.Linear):
+    def forward(self, x):
+        raise torch.OutOfMemoryError("20 MiB")
+
+
+def test_where_memory_runs_out_in_a_step_the_error_names_its_images(digits):
+    network = nn.Sequential(nn.Flatten(), OutOfMemory(3 * 32 * 32, 10))
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        fit(network, some(digits["train"], 20), digits["validation"], batch_size=8)
+    assert raised.value.__notes__ == ["a training step takes 8 images, the recipe's batch_size"]
+
+
 def test_the_network_learns_in_train_mode_and_is_validated_in_eval_mode():
     class Modes(Logits):
         def __init__(self):
