@@ -32,14 +32,24 @@ elif WATCHED and "--report" not in sys.argv:
 
 
 def end_run(state, snakemake_log):
-    """Record the run; the last thing to be said, lest it be overlooked, are parents at chance."""
+    """Record the run; the last to be said, lest they be overlooked: killed jobs, parents at chance."""
     if WATCHED:
-        manifest.record(str(path) for job in workflow.dag.jobs for path in job.output)
-        records.keep()
+        remember_what_is_there()
     at_chance = chance.parents_at_chance(STUDY.experiments.values(), LOGS)
     record_run(state, snakemake_log, at_chance)
+    if PROGRESS.killed:
+        logger.warning(failures.KILLED)
     if at_chance:
         logger.warning(chance.summary(at_chance))
+
+
+def remember_what_is_there():
+    """For the next run, which without it finds less of what changed."""
+    try:
+        manifest.record(str(path) for job in workflow.dag.jobs for path in job.output)
+        records.keep()
+    except OSError as error:
+        logger.warning(failures.sentence_of(error, manifest.MANIFEST) or str(error))
 
 
 def record_run(state, snakemake_log, at_chance):

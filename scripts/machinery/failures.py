@@ -9,6 +9,9 @@ from pathlib import Path
 from fusionscope.errors import InputError
 
 NOTHING_LOST = "what is finished is not made again"
+NEEDS_LESS = "run fewer jobs at once (--cores), choose a smaller batch_size or network, or give it more"
+# Said where Snakemake tells of SIGKILL alone: the job itself had no time to say anything.
+KILLED = f"a job was killed, by somebody or by the system for want of memory: {NEEDS_LESS}; {NOTHING_LOST}"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 # What libraries say that raise no error of their own kind.
@@ -63,11 +66,8 @@ def read_only(path: str | Path) -> str:
 
 
 def out_of_memory(error: BaseException) -> str:
-    said = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return (
-        f"out of memory ({said}); run fewer jobs at once (--cores), choose a smaller batch_size or network, "
-        f"or give it more: {NOTHING_LOST}"
-    )
+    said = (str(error).splitlines() or [""])[0].rpartition("DefaultCPUAllocator: ")[2] or type(error).__name__
+    return f"out of memory ({said}); {NEEDS_LESS}: {NOTHING_LOST}"
 
 
 def existing(path: Path) -> Path:

@@ -31,10 +31,12 @@ class Progress(logging.Handler):
         self.running: dict[int, tuple[str, float]] = {}  # job -> its rule, when it started
         self.took: dict[str, list[float]] = {}  # seconds of the jobs that are done, by rule
         self.at_once = 1  # the most jobs that ran side by side
+        self.killed = False  # whether the system, or somebody, ended a job that could not say why
 
     def emit(self, record: Any) -> None:
         # a LogRecord, with the attributes that its event has
         event = getattr(record, "event", None)
+        self.killed |= record.levelno >= logging.ERROR and "Signals.SIGKILL" in record.getMessage()
         if event == LogEvent.RUN_INFO:
             self.planned = {rule: count for rule, count in record.stats.items() if rule != "total"}
             self.known = seconds_a_job(timed_jobs(self.logs))

@@ -109,3 +109,13 @@ def test_no_time_is_told_before_anything_is_known(run):
 )
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("signal", "killed"), [("SIGKILL: 9", True), ("SIGTERM: 15", False)])
+def test_a_killed_job_is_remembered(run, signal, killed):
+    """What Snakemake prints of a job that could not say anything itself."""
+    said = f"Command 'set -euo pipefail;  python train.py' died with <Signals.{signal}>."
+    run.event(None, levelno=logging.INFO, msg=said)
+    assert not run.handler.killed
+    run.event(None, levelno=logging.ERROR, msg=said)
+    assert run.handler.killed == killed

@@ -31,7 +31,7 @@ from fusionscope.networks.build import build, initialised
 from fusionscope.training.preparation import prepare
 from fusionscope.training.train import train
 from fusionscope.weights import load_weights
-from machinery import compute, settings
+from machinery import compute, failures, settings
 from machinery.job import Job
 
 PARENT = Path("parent_1.pth")
@@ -191,6 +191,25 @@ def take_images_of_one_pixel() -> None:
     build(10, model_type="VGG11", input_size=1)
 
 
+def of_the_machine(deed: Callable[[], object]) -> str:
+    """What a job says whose deed the machine refuses; how much room is left may vary."""
+    try:
+        deed()
+    except Exception as error:
+        said = failures.sentence_of(error, "results/tiny/seed1/parent_1/hessian.csv")
+    assert said is not None
+    return re.sub(r"\([\d.]+ MB left\)", "(0.0 MB left)", said).replace("/sys", "/read_only")
+
+
+def kill_a_job() -> str:
+    """What a run says at its end when a job was killed."""
+    workflow = Workflow.fresh(Path("study").absolute(), tiny_settings(seeds=1))
+    run = workflow.start("--cores", "1", "--retries", "0", "--until", "train")
+    os.kill(wait_for(lambda: job_in(workflow.folder, "train"), 120), signal.SIGKILL)
+    printed = "".join(run.communicate())
+    return next(line for line in printed.splitlines() if line.startswith("a job was killed"))
+
+
 MISTAKES = [
     Mistake(
         "A key of the configuration is misspelt",
@@ -309,6 +328,22 @@ MISTAKES = [
         "`device: auto` takes a GPU if there is one. Else PyTorch's build or the driver is the reason: "
         "`python -c 'import torch; print(torch.version.cuda)'`.",
     ),
+    Mistake(
+        "A disk is full",
+        lambda: of_the_machine(lambda: Path("/dev/full").write_text("a result")),
+        "Make room on the disk that is named, and give the same command again.",
+    ),
+    Mistake(
+        "A folder cannot be written",
+        lambda: of_the_machine(lambda: Path("/sys/hessian.csv").write_text("a result")),
+        "The folders that a run will write to are looked at before its first job; `--directory` names another.",
+    ),
+    Mistake(
+        "Memory runs out",
+        lambda: of_the_machine(lambda: torch.empty(2**50, dtype=torch.uint8)),
+        "`--resources mem_mb=` tells Snakemake how much there is, and it starts fewer jobs at once. A GPU's "
+        "memory is another: jobs that run out of it are tried again with half the images at once.",
+    ),
 ]
 
 
@@ -338,6 +373,12 @@ def last_words(*arguments: str) -> str:
 
 # What takes a real run to be seen.
 RUN_MISTAKES = [
+    Mistake(
+        "A job is killed",
+        kill_a_job,
+        "Mostly the system did it: `dmesg` tells of `oom-kill`. On a cluster the scheduler says so itself "
+        "(`OUT_OF_MEMORY`), and the job is tried again with more.",
+    ),
     Mistake(
         "A target follows --configfile",
         lambda: last_words("--configfile", "mine.yaml", "results/tiny/results.csv"),
