@@ -336,7 +336,7 @@ MISTAKES = [
     Mistake(
         "A folder cannot be written",
         lambda: of_the_machine(lambda: Path("/sys/hessian.csv").write_text("a result")),
-        "The folders that a run will write to are looked at before its first job; `--directory` names another.",
+        "The folders that a run will write to are looked at before its first job; `-d` names another.",
     ),
     Mistake(
         "Memory runs out",
