@@ -46,7 +46,7 @@ try:
     SETTINGS = settings.read_settings(SETTINGS)
     STUDY = Study.read(settings.resolve_experiments(SETTINGS), is_there)
     if MAIN and ALONE:
-        run_lock.begin(dry=workflow.dryrun, local=workflow.local_exec, say=logger.warning)
+        run_lock.begin(say=logger.warning)
     if MAIN:  # for jobs on a cluster it has been done
         STUDY.check_own_code(all_installed=not workflow.deployment_settings.deployment_method)
         STUDY.check_image_folders()

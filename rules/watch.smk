@@ -10,7 +10,7 @@ LOGS = Path(workflow.storage_settings.default_storage_prefix or "", as_kept("log
 STARTED = datetime.now(timezone.utc)
 PROGRESS = Progress(LOGS)
 
-if MAIN and ALONE and not workflow.dryrun:
+if MAIN and ALONE:
     logger.addHandler(PROGRESS)
 
 # Results in a storage are others' to look after. With --touch, everything is taken as it is.

@@ -24,27 +24,25 @@ ELSEWHERE = b"jobs on other machines"
 held: list[int] = []  # open files: their locks end with the process
 
 
-def begin(*, dry: bool, local: bool, say: Callable[[str], None]) -> None:
-    """Clear away what the dead left, and unless the run is `dry`, say that it lives.
+def begin(say: Callable[[str], None]) -> None:
+    """Clear away what the dead left, and say that this run lives: a dry run too, for its moment.
 
-    `local`: whether all its jobs run on this machine. What lives of another run is told by `say`. Raises
-    InputError where this folder is read-only.
+    Snakemake has not yet told by then what kind of run it is. What lives of another run is told by `say`.
+    Raises InputError where this folder is read-only.
     """
-    failures.check_can_write([STATE] if dry else [STATE, Path("logs")])
+    failures.check_can_write([STATE, Path("logs")])
     living = remove_stale_lock()
     if living and any((STATE / "locks").glob("*")):
         say(f"processes of another run live in this folder: {', '.join(map(str, living))}; wait or end them")
-    if not dry:
-        os.environ[RUN] = f"{os.getpid()} {time.time_ns()}"
-        start_run(local)
+    os.environ[RUN] = f"{os.getpid()} {time.time_ns()}"
+    start_run()
 
 
-def start_run(local: bool) -> None:
-    """Say that a run lives, and whether all its jobs run on this machine."""
+def start_run() -> None:
+    """Say that a run lives, all of whose jobs run on this machine unless it is told otherwise."""
     if not any((STATE / "locks").glob("*")):  # that of an earlier run goes on being its own
         descriptor = open_lock_file()
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, b"" if local else ELSEWHERE)
         os.close(descriptor)
     share()
 

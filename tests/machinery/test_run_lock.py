@@ -67,7 +67,7 @@ def test_what_killed_jobs_left_half_written_goes_when_nothing_lives(tmp_path, pr
 
 def test_the_processes_of_another_run_are_told(tmp_path, process):
     job = process("share()")
-    code = "from machinery import run_lock; run_lock.begin(dry=True, local=True, say=print)"
+    code = "from machinery import run_lock; run_lock.begin(say=print)"
     command = [sys.executable, "-c", code]
     said = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(SCRIPTS)}, check=True, capture_output=True, text=True
@@ -76,7 +76,7 @@ def test_the_processes_of_another_run_are_told(tmp_path, process):
 
 
 def test_the_lock_stays_while_the_run_or_one_of_its_jobs_lives(tmp_path, process):
-    run, job = process("start_run(local=True)"), process("share()")
+    run, job = process("start_run()"), process("share()")
     assert not cleared(tmp_path)
     end(run)
     assert not cleared(tmp_path)
@@ -85,10 +85,10 @@ def test_the_lock_stays_while_the_run_or_one_of_its_jobs_lives(tmp_path, process
 
 
 def test_the_lock_of_a_run_with_jobs_on_other_machines_stays(tmp_path, process):
-    end(process("start_run(local=False)"))
+    end(process("start_run(); run_lock.tell_jobs_are_elsewhere()"))
     assert not cleared(tmp_path)
-    end(process("start_run(local=True)"))  # Snakemake refuses it
+    end(process("start_run()"))  # Snakemake refuses it
     assert not cleared(tmp_path)
     shutil.rmtree(tmp_path / ".snakemake/locks")  # by --unlock
-    end(process("start_run(local=True)"))
+    end(process("start_run()"))
     assert cleared(tmp_path)
