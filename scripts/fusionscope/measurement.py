@@ -1,10 +1,12 @@
 """A measured number with what is known about it, and the tidy CSV files that hold them."""
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusionscope.errors import InputError
 from fusionscope.files import whole_file
 
 COLUMNS = ("experiment", "seed", "model", "space", "metric", "value", "std_error", "censored", "reason")
@@ -60,3 +62,23 @@ def write_rows(path: str | Path, columns: Iterable[str], rows: Iterable[Mapping[
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file as `write_rows` writes them, by column.
+
+    Raises InputError for one that is cut off or otherwise no table: each row ends with its line, and has as
+    many cells as there are columns. That a row is missing, or a digit is another, cannot be seen.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        names, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (csv.Error, ValueError):  # among the latter what is no UTF-8, and no line at all
+        raise damaged(path, "it is no table") from None
+    if not text.endswith("\n") or any(len(row) != len(names) for row in rows):
+        raise damaged(path, "it is cut off, or cells are missing")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def damaged(path: str | Path, why: str) -> InputError:
+    return InputError(f"{path}: is damaged ({why}); delete it, and the workflow makes it again")

@@ -6,14 +6,24 @@ from pathlib import Path
 import pandas as pd
 
 from fusionscope.files import whole_file
+from fusionscope.measurement import read_rows
 
 # Columns of names: those of the layers of nn.Sequential, "0.1" say, look like numbers.
 NAMES = dict.fromkeys(("experiment", "model", "fusion", "group", "layer"), str)
 
 
 def read_tables(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """The rows of many CSV files of the same columns, in the order of `paths`."""
-    return pd.concat([pd.read_csv(path, dtype=NAMES) for path in paths], ignore_index=True)
+    """The rows of many CSV files of the same columns, in the order of `paths`.
+
+    Raises InputError for a damaged one; see `measurement.read_rows`.
+    """
+    return pd.concat(map(read_table, paths), ignore_index=True)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The rows of one CSV file; see `read_tables`."""
+    read_rows(path)
+    return pd.read_csv(path, dtype=NAMES)
 
 
 def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.DataFrame | None:
@@ -21,8 +31,8 @@ def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.
     expected, tables = list(columns), []
     for path in paths:
         try:
-            tables.append(pd.read_csv(path, dtype=NAMES))
-        except ValueError:  # nothing in it, or no table: what pandas raises is a ValueError
+            tables.append(read_table(path))
+        except ValueError:  # damaged, or no table: an InputError is a ValueError, as pandas' errors are
             return None
         if list(tables[-1].columns) != expected:
             return None

@@ -1,12 +1,11 @@
 """The scale of a perturbation that costs a tenth of the accuracy: as found, as a measurement, in a file."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionscope.measurement import NOT_CENSORED, OPPOSITE, Measurement, undefined
+from fusionscope.measurement import NOT_CENSORED, OPPOSITE, Measurement, damaged, read_rows, undefined
 
 EPSILON = 1e-3  # Jiang et al.'s epsilon: weights at zero are perturbed too
 
@@ -69,14 +68,17 @@ def scale_rows(scales: Mapping[str, Scale]) -> list[dict[str, object]]:
 
 
 def read_scales(path: str | Path) -> dict[str, Scale]:
-    """The scales of a CSV file of `scale_rows`, by name."""
-    with open(path, newline="") as file:
+    """The scales of a CSV file of `scale_rows`, by name. Raises InputError for a damaged file."""
+    rows = read_rows(path)
+    try:
         return {
             row["metric"]: Scale(
                 number(row["value"]), number(row["log_error"]), row["censored"], row["reason"]
             )
-            for row in csv.DictReader(file)
+            for row in rows
         }
+    except (KeyError, ValueError):  # another column, and what is no number
+        raise damaged(path, "it holds no scales") from None
 
 
 def number(cell: str) -> float | None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from fusionscope.errors import InputError
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, Measurement, write_rows
 from fusionscope.measures.parameter.perturbation import (
     SCALE_COLUMNS,
@@ -38,6 +39,13 @@ def test_a_file_gives_the_very_same_scales_back(tmp_path):
     found = read_scales(path)
     assert found == scales
     assert list(found) == list(scales)
+
+
+@pytest.mark.parametrize("content", ["metric\na\n", "metric,value,log_error,censored,reason\na,x,,no,\n", ""])
+def test_a_file_without_scales_is_damaged(tmp_path, content):
+    (tmp_path / "scale_search.csv").write_text(content)
+    with pytest.raises(InputError, match=r"scale_search\.csv: is damaged \(.*\); delete it"):
+        read_scales(tmp_path / "scale_search.csv")
 
 
 def test_a_measure_of_a_scale_that_is_not_defined_is_not_either():
