@@ -176,7 +176,7 @@ NotNegative = Annotated[_Float, Field(ge=0), _REAL, _NUMBER, expecting("a number
 Share = Annotated[_Float, Field(ge=0, le=1), _NUMBER, expecting("a number from 0 to 1")]
 BelowOne = Annotated[_Float, Field(ge=0, lt=1), _NUMBER, expecting("a number from 0 to below 1")]
 Flag = Annotated[bool, Strict(), expecting("true or false")]
-Text = Annotated[str, Strict(), Field(min_length=1), expecting("text")]
+Text = Annotated[str, Strict(), Field(min_length=1), expecting("text, not empty")]
 Code = Annotated[  # a thing of one's own
     str, Strict(), Field(pattern=CODE_PATTERN), expecting("module:name, such as my_package.my_module:name")
 ]

@@ -427,8 +427,8 @@ class Study:
             for half in ("train", "test"):
                 if not os.path.isdir(os.path.join(folder, half)):
                     raise InputError(
-                        f"experiments.{name}.image_folder: {folder} has no folder {half}/ in it; give the "
-                        "path of a folder with train/<class>/ and test/<class>/"
+                        f"config: experiments.{name}.image_folder: {folder!r} has no folder {half}/ in it; "
+                        "give the path of a folder with train/<class>/ and test/<class>/"
                     )
 
     def check_weights(self, exists: Callable[[str], bool]) -> None:

@@ -12,7 +12,7 @@ from machinery.config_options import Settings
 SCHEMA = Settings.model_json_schema(by_alias=True)
 LONG_NAME = "as_long_as_a_name_may_be_abcdefghijklmnopqrstuvwxyz_01234567"
 NAMES = ["a", "tiny", "Tiny", "naive_fused", "geometric_fused", "paper", "full", "n0_", LONG_NAME]
-FOLDERS = ["data", "", ".", "..", "~", "no/such/folder", "/dev/null", "/proc/self/mem", "ä"]
+FOLDERS = ["data", "", "x" * 5000, "\0", ".", "..", "~", "no/such/folder", "/dev/null", "/proc/self/mem", "ä"]
 MOST = 3  # optional keys of one mapping, entries of a list
 
 

@@ -212,14 +212,14 @@ def test_image_folders_are_prepared_for_each_experiment_and_known_by_their_files
 @pytest.mark.parametrize(
     ("folder", "sentence"),
     [
-        (".", "has no folder train/ in it"),
-        ("/", "/ has no folder train/ in it"),
-        ("/proc", "/proc has no folder train/ in it"),
+        (".", "'.' has no folder train/ in it"),
+        ("/", "'/' has no folder train/ in it"),
+        ("/proc", "'/proc' has no folder train/ in it"),
         (__file__, "has no folder train/ in it"),
     ],
 )
 def test_folders_that_hold_no_images_are_refused_while_planning(folder, sentence):
-    with pytest.raises(InputError, match=rf"experiments\.tiny\.image_folder: .*{sentence}; give the path"):
+    with pytest.raises(InputError, match=rf"^config: experiments\.tiny\.image_folder: .*{sentence}; give"):
         tiny(dataset="image_folder", image_folder=folder).check_image_folders()
 
 

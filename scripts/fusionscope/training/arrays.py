@@ -1,9 +1,14 @@
 """Labelled images as NumPy arrays: how they are split, and how they come to one shape."""
 
+import logging
+
 import numpy as np
 
 from fusionscope.seeding import seed_for
 
+log = logging.getLogger("fusionscope")
+
+LEAST_STD = 1 / 255  # one step of a pixel's value
 SIZE = 32  # pixels on each side of a prepared image
 
 Labelled = tuple[np.ndarray, np.ndarray]  # (n, h, w) or (n, h, w, 3) uint8, and (n,) integers
@@ -29,7 +34,12 @@ def channels_first(pixels: np.ndarray) -> np.ndarray:
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (3,) of pixels / 255 per channel; grey images repeat theirs."""
+    """Mean and standard deviation (3,) of pixels / 255 per channel; grey images repeat theirs.
+
+    A deviation is at least LEAST_STD: images of one colour stay as they are.
+    """
     values = pixels.astype(np.float64) / 255
     mean, std = values.mean(axis=(0, 2, 3)), values.std(axis=(0, 2, 3))
-    return np.broadcast_to(mean, 3), np.broadcast_to(np.maximum(std, 1 / 255), 3)
+    if std.min() < LEAST_STD:
+        log.warning("the pixels of a channel are nearly all alike: they are divided by 1/255")
+    return np.broadcast_to(mean, 3), np.broadcast_to(np.maximum(std, LEAST_STD), 3)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ log = logging.getLogger("fusionscope")
 
 LEFT_BY_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what archives and file managers add
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")  # whose mode I holds 16 bits; elsewhere it holds any whole number
+FEW_BITS = 14  # of 16: a quarter of the range
 LONGEST = 1000  # a longer side of more shorter sides would need gigabytes to scale
 
 
@@ -35,8 +37,9 @@ def image_folder(folder: Path) -> tuple[Labelled, Labelled]:
     """A user's images in folder/train/<class>/ and folder/test/<class>/, any size Pillow reads.
 
     Each is turned upright as its EXIF data say, scaled so that its shorter side is SIZE pixels and cropped to
-    the middle; transparency is dropped. Hidden files and folders are left out, which the log says. Raises
-    InputError for a class or a half that is missing, for a single class, and for a file that is no image.
+    the middle; transparency is dropped. Hidden files and folders, and files that lie in no class's folder,
+    are left out, which the log says. Raises InputError for a class or a half that is missing, for a single
+    class, for a file that is no image, and where images of 16 bits would come out black.
     """
     train, test = find(folder, "train"), find(folder, "test")
     if train.classes != test.classes:
@@ -64,9 +67,12 @@ def find(folder: Path, split: str) -> Half:
                 f"image folder {folder}: expected images in {split}/<class>/, but {half} is no folder"
             )
         classes = classes_of(half)
-        for path in half.iterdir():
-            log_hidden(path)
-        files = {name: sorted(files_in(half / name, ()), key=place) for name in classes}
+        for path in sorted(half.iterdir()):
+            log_left_out(path, of_a_class=False)
+        around = Path(os.path.realpath(half))
+        files = {
+            name: sorted(files_in(half / name, (around, *around.parents)), key=place) for name in classes
+        }
     except OSError as error:
         raise InputError(
             f"{error.filename}: cannot be read ({error.strerror}); allow it to be read"
@@ -93,7 +99,7 @@ def files_in(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if here in above:
         raise InputError(f"{folder}: is a link to a folder that it lies in; remove the link")
     for path in folder.iterdir():
-        log_hidden(path)
+        log_left_out(path)
         if is_hidden(path):
             continue
         if path.is_dir():
@@ -112,9 +118,11 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name in LEFT_BY_SYSTEMS
 
 
-def log_hidden(path: Path) -> None:
+def log_left_out(path: Path, of_a_class: bool = True) -> None:
     if is_hidden(path):
         log.info("%s: is left out, as it is hidden or left there by the system", path)
+    elif not of_a_class and not path.is_dir():
+        log.warning("%s: is left out, as it is no folder of a class; images lie in one", path)
 
 
 def read(half: Half) -> Labelled:
@@ -122,20 +130,28 @@ def read(half: Half) -> Labelled:
     from torchvision.transforms import CenterCrop, Compose, Resize
 
     to_size = Compose([Resize(SIZE), CenterCrop(SIZE)])
-    return np.stack([read_image(path, to_size) for path in half.files]), np.asarray(half.labels)
+    brightest: list[int] = []
+    pixels = np.stack([read_image(path, to_size, brightest) for path in half.files])
+    check_brightness(half.files[0].parents[1], brightest)
+    return pixels, np.asarray(half.labels)
 
 
-def read_image(path: Path, to_size: "Callable[[Image], Image]") -> np.ndarray:
-    """One image as (SIZE, SIZE, 3) uint8."""
+def read_image(path: Path, to_size: "Callable[[Image], Image]", brightest: list[int]) -> np.ndarray:
+    """One image as (SIZE, SIZE, 3) uint8. The largest value of one of 16 bits is added to `brightest`."""
     from PIL import Image
     from PIL.ImageOps import exif_transpose
 
     if not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: is no file; remove it")
     try:
-        with Image.open(path) as image:
-            check_range(path, image)
-            return np.asarray(to_size(eight_bits(exif_transpose(image)).convert("RGB")))
+        with warnings.catch_warnings():
+            # large, but not too large to read
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                check_range(path, image)
+                return np.asarray(to_size(eight_bits(exif_transpose(image), brightest).convert("RGB")))
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); allow it to be read") from error
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -159,10 +175,26 @@ def check_range(path: Path, image: "Image") -> None:
         log.info("%s: has %d frames, of which the first is read", path, frames)
 
 
-def eight_bits(image: "Image") -> "Image":
+def eight_bits(image: "Image", brightest: list[int]) -> "Image":
     """A Pillow image of 16-bit grey scaled to 8 bits; others as they are."""
     if not image.mode.startswith("I"):
         return image
     from PIL.Image import fromarray
 
-    return fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+    pixels = np.asarray(image)
+    brightest.append(int(pixels.max()))
+    return fromarray((pixels / 257).round().clip(0, 255).astype(np.uint8))
+
+
+def check_brightness(half: Path, brightest: list[int]) -> None:
+    """Raise InputError where files of 16 bits hold fewer, as cameras and scanners write them.
+
+    All of them would be nearly black. `brightest`: the largest value of each such image.
+    """
+    bits = max(brightest, default=0).bit_length()
+    if 0 < bits <= FEW_BITS:
+        raise InputError(
+            f"{half}: its {len(brightest)} images of 16 bits have no value above {max(brightest)}, as if of "
+            f"{bits} bits, and would be nearly black; multiply their values by {2 ** (16 - bits)}, or save "
+            "them with 8 bits"
+        )

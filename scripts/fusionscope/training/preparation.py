@@ -4,7 +4,8 @@ Everything that reads from elsewhere (scikit-learn, torchvision, a user's folder
 in `prepare`; training and measuring read the prepared file only.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from fusionscope.registry import resolve
 from fusionscope.training.arrays import channel_statistics, channels_first, stratified_split
 from fusionscope.training.data_sets import DATA_SETS, DataSet
 from fusionscope.training.normalisation import PUBLISHED, Constants, PreparationOptions
+
+log = logging.getLogger("fusionscope")
 
 VALIDATION_SHARE = 0.1  # of the images that are not for testing
 
@@ -35,9 +38,9 @@ def prepare(
     chosen = check(PreparationOptions, {"normalisation": normalisation}, "prepare").normalisation
     data_set = DATA_SETS[name]
     (pixels, labels), (test_pixels, test_labels) = resolve(data_set.read)(Path(folder))
+    names = None if data_set.class_names is None else resolve(data_set.class_names)(Path(folder))
     train, validation = stratified_split(labels, VALIDATION_SHARE, name, "validation split")
-    if not len(validation):
-        raise InputError(f"data set {name} in {folder}: too few images per class to keep some for validation")
+    check_validation(f"data set {name} in {folder}", labels, validation, names)
     pixels, test_pixels = channels_first(pixels), channels_first(test_pixels)
     mean, std = constants(data_set, pixels[train], chosen)
     arrays = {
@@ -51,9 +54,24 @@ def prepare(
         "std": np.asarray(std, dtype=np.float32),
         "num_classes": np.asarray(data_set.num_classes or len(np.unique(labels))),
     }
-    if data_set.class_names is not None:
-        arrays["class_names"] = np.asarray(resolve(data_set.class_names)(Path(folder)))
+    if names is not None:
+        arrays["class_names"] = np.asarray(names)
     return arrays
+
+
+def check_validation(
+    where: str, labels: np.ndarray, validation: np.ndarray, names: Sequence[str] | None
+) -> None:
+    """Say which classes have no image among the `validation` indices; raise InputError if none has any."""
+    without = np.setdiff1d(labels, labels[validation])
+    few = ", ".join(
+        f"{label if names is None else names[label]} {(labels == label).sum()}" for label in without
+    )
+    advice = f"it takes {round(0.5 / VALIDATION_SHARE) + 1} images of a class to keep one"
+    if not len(validation):
+        raise InputError(f"{where}: too few images per class to keep some for validation ({few}); {advice}")
+    if few:
+        log.warning("%s: no image is kept for validation of these classes: %s (%s)", where, few, advice)
 
 
 def constants(

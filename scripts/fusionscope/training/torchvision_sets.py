@@ -31,14 +31,15 @@ def fashion_mnist(folder: Path) -> tuple[Labelled, Labelled]:
     Its four files are read from the folder itself, its raw/ or its FashionMNIST/raw/, compressed or not;
     where they are in none of these, torchvision downloads them.
     """
-    place = next((place for place in places(folder) if is_complete(place)), None)
-    if place is None:
-        part = "put its four files (train-images-idx3-ubyte, ..., as they are or as .gz) into "
-        with said_where("FashionMNIST", folder, part + str(folder / "FashionMNIST" / "raw")):
-            torchvision_set("FashionMNIST", folder, train=True)
-        place = folder / "FashionMNIST" / "raw"
-    (train, train_labels), (test, test_labels) = (read_idx_pair(place, part) for part in ("train", "t10k"))
-    return (pad(train), train_labels), (pad(test), test_labels)
+    for place in places(folder):
+        if not missing_files(place):
+            train, test = (read_idx_pair(place, part) for part in ("train", "t10k"))
+            break
+    else:
+        with said_where("FashionMNIST", folder, where_to_put_files(folder)):
+            parts = [torchvision_set("FashionMNIST", folder, train) for train in (True, False)]
+        train, test = ((np.asarray(part.data), np.asarray(part.targets)) for part in parts)
+    return (pad(train[0]), train[1]), (pad(test[0]), test[1])
 
 
 def places(folder: Path) -> list[Path]:
@@ -46,8 +47,20 @@ def places(folder: Path) -> list[Path]:
     return [folder / "FashionMNIST" / "raw", folder / "raw", folder]
 
 
-def is_complete(place: Path) -> bool:
-    return all(find_idx(place, name) for part in ("train", "t10k") for name in idx_names(part))
+def missing_files(place: Path) -> list[str]:
+    """Which of the four files are not there."""
+    names = [name for part in ("train", "t10k") for name in idx_names(part)]
+    return [name for name in names if not find_idx(place, name).is_file()]
+
+
+def where_to_put_files(folder: Path) -> str:
+    """What to do about files of Fashion-MNIST that are not there, all of them or some."""
+    for place in places(folder):
+        missing = missing_files(place)
+        if len(missing) < 4:
+            return f"{place} lacks {', '.join(missing)}: put them there (as they are or as .gz)"
+    place = folder / "FashionMNIST" / "raw"
+    return f"put its four files (train-images-idx3-ubyte, ..., as they are or as .gz) into {place}"
 
 
 def idx_names(part: str) -> tuple[str, str]:
@@ -55,16 +68,15 @@ def idx_names(part: str) -> tuple[str, str]:
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 
-def find_idx(place: Path, name: str) -> Path | None:
-    """A file as it is, or compressed."""
-    return next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None)
+def find_idx(place: Path, name: str) -> Path:
+    """Where a file is, as it is or compressed, or should be."""
+    compressed = place / f"{name}.gz"
+    return place / name if (place / name).is_file() or not compressed.is_file() else compressed
 
 
 def read_idx_pair(place: Path, part: str) -> Labelled:
     """Images (n, 28, 28) and labels (n,) of `train` or `t10k`."""
     images, labels = (find_idx(place, name) for name in idx_names(part))
-    if images is None or labels is None:
-        raise InputError(f"{place}: lacks files of Fashion-MNIST; delete it, and they are downloaded again")
     pixels, kinds = read_idx(images, 3), read_idx(labels, 1)
     if pixels.shape[1:] != (28, 28) or len(pixels) != len(kinds) or not len(kinds) or kinds.max() > 9:
         raise InputError(
@@ -83,6 +95,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be unpacked ({error}); replace it by the whole file") from error
+    if not content:
+        raise InputError(f"{path}: is empty; replace it by the whole file")
     magic, expected = int.from_bytes(content[:4], "big"), 0x800 + dimensions  # 8: unsigned bytes
     if magic != expected:
         raise InputError(
@@ -150,8 +164,9 @@ def said_where(name: str, folder: Path, where: str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, EOFError, ValueError, AssertionError) as error:
         raise InputError(
-            f"data set {name}: not found in {folder} and could not be downloaded ({error}); {where}, or set "
-            "data_dir in config.yaml to the folder where they are"
+            f"data set {name}: not found in {folder} and could not be downloaded "
+            f"({' '.join(str(error).split())}); {where}, or set data_dir in config.yaml to the folder where "
+            "they are"
         ) from error
 
 

@@ -123,16 +123,29 @@ def test_too_few_images_for_validation_is_said(tmp_path):
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             save_image(tmp_path / split / name / "0.png", (0, 0, 0))
-    with pytest.raises(InputError, match="too few images"):
+    with pytest.raises(InputError, match=r"too few images .*\(cat 1, dog 1\); it takes 6 images of a class"):
         prepare("image_folder", tmp_path)
 
 
-def test_single_coloured_images_do_not_divide_by_zero(tmp_path):
+@pytest.mark.parametrize(("number", "kept"), [(5, 0), (6, 1)])
+def test_a_class_without_images_for_validation_is_said(folder_of_images, caplog, number, kept):
+    for index in range(number):
+        save_image(folder_of_images / "train/emu" / f"{index}.png", (0, 9, 0))
+    save_image(folder_of_images / "test/emu/0.png", (0, 9, 0))
+    arrays = prepare("image_folder", folder_of_images)
+    assert (arrays["validation_labels"] == 2).sum() == kept
+    assert ("no image is kept for validation of these classes: emu 5 (it takes 6" in caplog.text) == (
+        not kept
+    )
+
+
+def test_single_coloured_images_do_not_divide_by_zero_and_it_is_said(tmp_path, caplog):
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             for number in range(10):
                 save_image(tmp_path / split / name / f"{number}.png", (9, 9, 9))
-    assert (prepare("image_folder", tmp_path)["std"] > 0).all()
+    assert prepare("image_folder", tmp_path)["std"].tolist() == pytest.approx([1 / 255] * 3)
+    assert "nearly all alike: they are divided by 1/255" in caplog.text
 
 
 def test_names_of_classes_are_kept(folder_of_images):
@@ -190,10 +203,55 @@ def test_an_image_of_too_many_pixels_is_named(folder_of_images, monkeypatch):
         prepare("image_folder", folder_of_images)
 
 
-def test_links_in_a_circle_are_named(folder_of_images):
-    (folder_of_images / "train/cat/again").symlink_to(folder_of_images / "train/cat")
-    with pytest.raises(InputError, match="cat/again: is a link to a folder that it lies in"):
-        prepare("image_folder", folder_of_images)
+@pytest.mark.parametrize("place", ["train/cat/again", "train/again", "train/cat/deep/again"])
+@pytest.mark.parametrize("target", ["train/cat", "train", ".", "/"])
+def test_links_in_a_circle_are_named(folder_of_images, place, target):
+    if place == "train/again" and target == "train/cat":
+        pytest.skip("no circle, but a class that is there twice")
+    (folder_of_images / place).parent.mkdir(exist_ok=True)
+    (folder_of_images / place).symlink_to(folder_of_images / target)
+    with pytest.raises(InputError, match=f"{place}: is a link to a folder that it lies in"):
+        image_folder(folder_of_images)
+
+
+def test_what_lies_in_no_class_is_left_out_and_said(folder_of_images, caplog):
+    expected = prepare("image_folder", folder_of_images)
+    save_image(folder_of_images / "train/stray.png", (1, 2, 3))
+    (folder_of_images / "train/itself").symlink_to("itself")
+    found = prepare("image_folder", folder_of_images)
+    assert all(np.array_equal(found[key], array) for key, array in expected.items())
+    for name in ("stray.png", "itself"):
+        assert caplog.text.count(f"train/{name}: is left out, as it is no folder of a class") == 1
+
+
+@pytest.mark.parametrize(("largest", "bits", "factor"), [(255, 8, 256), (1023, 10, 64), (4095, 12, 16)])
+def test_images_of_16_bits_that_hold_fewer_are_refused(folder_of_images, largest, bits, factor):
+    dark = np.full((32, 32), largest // 2, np.uint16)
+    Image.fromarray(dark).save(folder_of_images / "train/cat/0.png")
+    dark[0, 0] = largest
+    Image.fromarray(dark).save(folder_of_images / "train/dog/0.png")
+    sentence = rf"train: its 2 images of 16 bits .* above {largest}, as if of {bits} bits, .* by {factor}, or"
+    with pytest.raises(InputError, match=sentence):
+        image_folder(folder_of_images)
+    dark[0, 0] = 40_000
+    Image.fromarray(dark).save(folder_of_images / "train/dog/0.png")
+    (pixels, _), _ = image_folder(folder_of_images)
+    assert pixels[0].max() == round(largest // 2 / 257)
+
+
+def test_a_large_image_is_read_without_a_warning(folder_of_images, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40 - 1)  # above twice of it an image is refused
+    prepare("image_folder", folder_of_images)
+    assert not recwarn.list
+
+
+def test_an_image_that_may_not_be_read_is_named(folder_of_images, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)  # root may read all
+    with pytest.raises(InputError, match=r"cat/0\.png: cannot be read \(Permission denied\); allow it"):
+        image_folder(folder_of_images)
 
 
 def test_a_file_in_place_of_a_folder_is_named(tmp_path):

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import torch
 
 from fusionscope.errors import InputError
 from fusionscope.training.preparation import prepare
@@ -28,6 +29,7 @@ def test_offline_and_absent_is_one_clear_sentence(name, tmp_path):
     with pytest.raises(InputError, match="could not be downloaded") as caught:
         prepare(name, tmp_path)
     assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert f"into {tmp_path}" in str(caught.value)
     assert "data_dir" in str(caught.value)
 
@@ -74,13 +76,34 @@ def test_fashion_mnist_is_found_where_people_have_it(tmp_path, place, packed):
     [
         (idx(np.zeros((3, 28, 28), np.uint8))[:-5], "has 2363 bytes, expected 2368: it is cut off"),
         (idx(np.zeros(3, np.uint8)), "begins with the number 2049, expected 2051"),
-        (b"", "begins with the number 0, expected 2051"),
+        (b"", "is empty; replace it"),
+        (bytes(4), "begins with the number 0, expected 2051"),
     ],
 )
 def test_idx_files_that_are_cut_off_or_mislabelled_are_named(tmp_path, content, sentence):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(InputError, match=f"train-images-idx3-ubyte: {sentence}"):
         read_idx(tmp_path / "train-images-idx3-ubyte", 3)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("place", ["FashionMNIST/raw", "."])
+def test_the_one_file_that_is_missing_is_named(tmp_path, place):
+    few_clothes(tmp_path / place, packed=False)
+    (tmp_path / place / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(InputError, match=f"{tmp_path / place} lacks t10k-labels-idx1-ubyte: put them there"):
+        fashion_mnist(tmp_path)
+
+
+def test_the_form_in_which_older_versions_of_torchvision_kept_it_is_read(tmp_path):
+    pixels = few_clothes(tmp_path / "raw", packed=False)
+    folder = tmp_path / "old/FashionMNIST/processed"
+    folder.mkdir(parents=True)
+    for name, count in (("training.pt", 20), ("test.pt", 10)):
+        pair = torch.from_numpy(pixels[:count]), torch.arange(count) % 10
+        torch.save(pair, folder / name)
+    for found, expected in zip(fashion_mnist(tmp_path / "old"), fashion_mnist(tmp_path), strict=True):
+        assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_half_a_compressed_file_is_named(tmp_path):
