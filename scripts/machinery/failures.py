@@ -12,6 +12,7 @@ NOTHING_LOST = "what is finished is not made again"
 NEEDS_LESS = "run fewer jobs at once (--cores), choose a smaller batch_size or network, or give it more"
 # Said where Snakemake tells of SIGKILL alone: the job itself had no time to say anything.
 KILLED = f"a job was killed, by somebody or by the system for want of memory: {NEEDS_LESS}; {NOTHING_LOST}"
+LEAST_ROOM = 1_000_000  # bytes: for records, logs and tables
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 # What libraries say that raise no error of their own kind.
@@ -77,7 +78,7 @@ def existing(path: Path) -> Path:
 
 
 def check_can_write(folders: Iterable[Path]) -> None:
-    """Raise InputError for one of `folders` that cannot be written.
+    """Raise InputError for one of `folders` that cannot be written, or has no room at all.
 
     One that is not there will be made in the folder around it.
     """
@@ -85,3 +86,5 @@ def check_can_write(folders: Iterable[Path]) -> None:
         place = existing(folder)
         if not os.access(place, os.W_OK | os.X_OK):
             raise InputError(read_only(place))
+        if shutil.disk_usage(place).free < LEAST_ROOM:
+            raise InputError(full(place))

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,6 +66,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     failures.check_can_write([tmp_path, tmp_path / "not/there"])
     with pytest.raises(InputError, match=r"^/proc/sys: cannot be written"):
         failures.check_can_write([Path("/proc/sys/nowhere")])
+
+
+@pytest.mark.parametrize(("free", "refused"), [(999_999, True), (1_000_000, False)])
+def test_a_folder_without_any_room_is_named_before_jobs_start(tmp_path, monkeypatch, free, refused):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    told = pytest.raises(InputError, match=rf"^{tmp_path}: its disk is full \(1\.0 MB left\)")
+    with told if refused else nullcontext():
+        failures.check_can_write([tmp_path / "not/there"])
 
 
 JOB = """
