@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionscope.errors import InputError
+from fusionscope.options import short
 from fusionscope.report.plot_table import (
     CORRELATION,
     DENSITIES,
@@ -423,12 +424,12 @@ class Study:
         for name, experiment in self.experiments.items():
             if "image_folder" not in experiment.settings:
                 continue
-            folder = experiment.settings["image_folder"]
+            where, folder = f"config: experiments.{name}.image_folder", experiment.settings["image_folder"]
             for half in ("train", "test"):
                 if not os.path.isdir(os.path.join(folder, half)):
                     raise InputError(
-                        f"config: experiments.{name}.image_folder: {folder!r} has no folder {half}/ in it; "
-                        "give the path of a folder with train/<class>/ and test/<class>/"
+                        f"{where}: {short(folder)} has no folder {half}/ in it; give the path of a folder "
+                        "with train/<class>/ and test/<class>/"
                     )
 
     def check_weights(self, exists: Callable[[str], bool]) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fusionscope.graph.operations import Kind, Operation, look_up, spatial_rank, works_in_place
+from fusionscope.graph.operations import Kind, Operation, describe, look_up, spatial_rank, works_in_place
 from fusionscope.graph.trace import NotTraceable, check_is_plain_python, operation, shape, trace_network
 from fusionscope.state import copy_of
 
@@ -137,7 +137,8 @@ def is_2d(pool: object) -> bool:
 
 
 def unknown(node: fx.Node, why: str) -> NoBound:
-    return NoBound(f"operation '{node.name}': {why}")
+    called = describe(node, node.graph.owning_module or nn.Module())
+    return NoBound(f"{called}: {why}" if node.op == "call_module" else f"operation '{called}': {why}")
 
 
 def is_size(node: fx.Node) -> bool:
