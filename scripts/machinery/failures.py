@@ -12,6 +12,7 @@ NOTHING_LOST = "what is finished is not made again"
 NEEDS_LESS = "run fewer jobs at once (--cores), choose a smaller batch_size or network, or give it more"
 # Said where Snakemake tells of SIGKILL alone: the job itself had no time to say anything.
 KILLED = f"a job was killed, by somebody or by the system for want of memory: {NEEDS_LESS}; {NOTHING_LOST}"
+LITTLE_MEMORY = 2**26  # bytes: a job needs a few times as much to begin with
 LEAST_ROOM = 1_000_000  # bytes: for records, logs and tables
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -43,7 +44,8 @@ def sentence_of(error: BaseException, output: str | Path) -> str | None:
             return out_of_memory(each)
         if isinstance(each, OSError) and each.errno == errno.EIO:
             return f"{each.filename or output}: cannot be read or written ({each}); the disk may be failing"
-    return None
+    # short of memory, Python and libraries fail in ways of their own, with a SystemError for instance
+    return out_of_memory(error) if memory_is_exhausted() else None
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -69,6 +71,15 @@ def read_only(path: str | Path) -> str:
 def out_of_memory(error: BaseException) -> str:
     said = (str(error).splitlines() or [""])[0].rpartition("DefaultCPUAllocator: ")[2] or type(error).__name__
     return f"out of memory ({said}); {NEEDS_LESS}: {NOTHING_LOST}"
+
+
+def memory_is_exhausted() -> bool:
+    """Whether this process gets no more memory to speak of."""
+    try:
+        bytearray(LITTLE_MEMORY)
+    except MemoryError:
+        return True
+    return False
 
 
 def existing(path: Path) -> Path:

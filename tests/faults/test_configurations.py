@@ -37,6 +37,7 @@ def plan(config: object) -> list[str]:
     for pattern in ("experiment", "trained", "parent", "fusion", "model", "plot", "fused"):
         re.compile(getattr(study, f"{pattern}_pattern")())
     study.check_own_code()
+    study.check_image_folders()
     study.check_weights(lambda path: False)
     for name, experiment in study.experiments.items():
         seed, model = experiment.seeds[0], experiment.models[-1]

@@ -62,6 +62,21 @@ def test_what_the_machine_has_nothing_to_do_with_is_none_of_it(error):
     assert failures.sentence_of(error, "x") is None
 
 
+def test_whatever_fails_where_no_memory_is_left_is_due_to_that():
+    code = f"""
+import resource
+from machinery import failures
+assert failures.sentence_of(SystemError("error return without exception set"), "x") is None
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, [pages * {os.sysconf("SC_PAGE_SIZE")} + 2**20] * 2)
+print(failures.sentence_of(SystemError("error return without exception set"), "x"))
+"""
+    command = [sys.executable, "-c", code]
+    env = {"PYTHONPATH": str(SCRIPTS)}
+    said = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+    assert said.startswith("out of memory (error return without exception set); run fewer jobs")
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     failures.check_can_write([tmp_path, tmp_path / "not/there"])
     with pytest.raises(InputError, match=r"^/proc/sys: cannot be written"):
