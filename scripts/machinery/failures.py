@@ -7,45 +7,38 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fusionscope.errors import InputError
+from fusionscope.memory import is_out_of_memory
 
 NOTHING_LOST = "what is finished is not made again"
 NEEDS_LESS = "run fewer jobs at once (--cores), choose a smaller batch_size or network, or give it more"
 # Said where Snakemake tells of SIGKILL alone: the job itself had no time to say anything.
 KILLED = f"a job was killed, by somebody or by the system for want of memory: {NEEDS_LESS}; {NOTHING_LOST}"
-LITTLE_MEMORY = 2**26  # bytes: a job needs a few times as much to begin with
 LEAST_ROOM = 1_000_000  # bytes: for records, logs and tables
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 # What libraries say that raise no error of their own kind.
 SAID_OF_A_FULL_DISK = ("PytorchStreamWriter failed",)
-SAID_OF_MEMORY = (
-    "DefaultCPUAllocator",
-    "annot allocate memory",
-    "failed to map segment",
-    "can't start new thread",
-    "Resource temporarily unavailable",
-    "std::bad_alloc",
-)
 
 
 def sentence_of(error: BaseException, output: str | Path) -> str | None:
     """Why the machine made a job fail that writes to `output`; None if it was something else."""
     for each in chain(error):
-        said = str(each)
-        if isinstance(each, MemoryError) or any(words in said for words in SAID_OF_MEMORY):
-            return out_of_memory(each)
-        if any(words in said for words in SAID_OF_A_FULL_DISK):
+        if any(words in str(each) for words in SAID_OF_A_FULL_DISK):
             return full(output)
         if isinstance(each, OSError) and each.errno in FULL:
             return full(each.filename or output)
         if isinstance(each, OSError) and each.errno in READ_ONLY:
             return read_only(each.filename or output)
-        if isinstance(each, OSError) and each.errno == errno.ENOMEM:
+        if is_out_of_memory(each):
             return out_of_memory(each)
         if isinstance(each, OSError) and each.errno == errno.EIO:
             return f"{each.filename or output}: cannot be read or written ({each}); the disk may be failing"
-    # short of memory, Python and libraries fail in ways of their own, with a SystemError for instance
-    return out_of_memory(error) if memory_is_exhausted() else None
+    return None
+
+
+def is_for_want_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, though the sentence may be about what it ran out in: a network, say."""
+    return any(is_out_of_memory(each) for each in chain(error))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -71,15 +64,6 @@ def read_only(path: str | Path) -> str:
 def out_of_memory(error: BaseException) -> str:
     said = (str(error).splitlines() or [""])[0].rpartition("DefaultCPUAllocator: ")[2] or type(error).__name__
     return f"out of memory ({said}); {NEEDS_LESS}: {NOTHING_LOST}"
-
-
-def memory_is_exhausted() -> bool:
-    """Whether this process gets no more memory to speak of."""
-    try:
-        bytearray(LITTLE_MEMORY)
-    except MemoryError:
-        return True
-    return False
 
 
 def existing(path: Path) -> Path:

@@ -84,7 +84,7 @@ def running(snakemake: Any) -> Iterator[Job]:
     try:
         yield job
     except Exception as error:
-        if type(error).__name__ == "InputError":
+        if type(error).__name__ == "InputError" and not failures.is_for_want_of_memory(error):
             job.refuse(str(error))
         if type(error).__name__ == "OutOfMemoryError":  # by name: light jobs import no torch
             job.tell_out_of_memory(error)

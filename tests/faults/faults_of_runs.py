@@ -82,6 +82,11 @@ class Case:
         for path in JOBS[self.rule]:
             (self.workflow.folder / path).unlink(missing_ok=True)
 
+    def has_begun(self, since: int) -> bool:
+        """Whether a job of the rule has opened its log after that time."""
+        logs = (self.workflow.folder / "logs").rglob("*.log")
+        return any(self.rule in str(log) and log.stat().st_mtime_ns > since for log in logs)
+
     @property
     def arguments(self) -> list[str]:
         """Of what was deleted alone; all of it where something else has changed as well."""
@@ -149,8 +154,15 @@ def short_of_memory(case: Case) -> None:
     """A job that gets no more memory from some moment on."""
     case.choose()
     more, later = case.draw.choice([0, 2**20, 2**24, 2**27]), case.draw.uniform(0, 1.5)
+    since = time.time_ns()
     process = case.start()
-    pid = wait_for(lambda: job_in(case.workflow.folder, case.rule) or process.poll() is not None, PATIENCE)
+
+    def job() -> int | bool | None:
+        """Once it has its log: before, it is Snakemake's and Python's own code that fails."""
+        running = job_in(case.workflow.folder, case.rule)
+        return running if running and case.has_begun(since) else process.poll() is not None
+
+    pid = wait_for(job, PATIENCE)
     time.sleep(later)
     case.told = f"{more} bytes of memory left to {case.rule}, {later:.2f} s after it began"
     try:

@@ -77,6 +77,13 @@ print(failures.sentence_of(SystemError("error return without exception set"), "x
     assert said.startswith("out of memory (error return without exception set); run fewer jobs")
 
 
+def test_a_sentence_about_a_network_that_had_no_memory_is_about_memory():
+    error = InputError("my_nets:make: cannot take images of 32x32 pixels; fix it")
+    assert not failures.is_for_want_of_memory(error)
+    error.__cause__ = RuntimeError("could not create a primitive")
+    assert failures.is_for_want_of_memory(error)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     failures.check_can_write([tmp_path, tmp_path / "not/there"])
     with pytest.raises(InputError, match=r"^/proc/sys: cannot be written"):

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from fusionscope.graph.operations import CHANGES_IN_PLACE
+from fusionscope.memory import is_out_of_memory
 from fusionscope.state import left_as_it_was
 
 INPUT_SHAPE = (3, 32, 32)  # of the study's networks
@@ -86,6 +87,8 @@ def trace_operations(network: nn.Module) -> fx.GraphModule:
             graph = Tracer().trace(network)
             constants = {name: each for name, each in vars(network).items() if name.startswith(CONSTANT)}
     except Exception as error:  # torch.fx raises half a dozen kinds, and the network's own code any
+        if is_of_the_machine(error):
+            raise
         raise NotTraceable(explain(error)) from error
     with left_as_it_was(network):  # which has its own tensors again where forward assigned to them
         vars(network).update(constants)
@@ -116,8 +119,7 @@ def trace_network(network: nn.Module) -> fx.GraphModule:
 
 def is_of_the_machine(error: Exception) -> bool:
     """Whether an error says that memory ran out or a GPU failed: nothing about the network."""
-    of_a_gpu = isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError)
-    return of_a_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or is_out_of_memory(error)
 
 
 def explain(error: Exception) -> str:

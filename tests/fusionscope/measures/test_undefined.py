@@ -183,6 +183,7 @@ class OutOfMemory(nn.Module):
     [
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
     ],
 )
