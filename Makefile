@@ -38,9 +38,10 @@ docs: $(READY)
 	PYTHONPATH=scripts $(BIN)/python -m fusionscope.measures.reference docs/reference/metrics.md
 	PYTHONPATH=scripts:tests/support $(BIN)/python tests/support/mistakes.py docs/troubleshooting.md
 
-# One HTML file with every plot, for people who would rather look than read.
+# The page for people, results/report.html, and Snakemake's own: every plot with the rule that drew it.
 report: $(READY)
-	$(BIN)/snakemake --report results/report.html $(ARGS)
+	$(BIN)/snakemake --cores $(CORES) $(ARGS) results/report.html
+	$(BIN)/snakemake --report results/snakemake_report.html $(ARGS)
 
 # The lock from the pins in pyproject.toml, for all platforms.
 lock: $(READY)

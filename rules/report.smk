@@ -110,3 +110,31 @@ rule plot:
         code=STUDY.code("plot"),
     script:
         "../scripts/plot.py"
+
+
+rule report:
+    input:
+        files=[file["path"] for file in STUDY.report_files()],
+        pooled=STUDY.pooled_correlation(),
+    output:
+        "results/report.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        files=STUDY.report_labels(),
+        accuracy_metrics=STUDY.accuracy_metrics_of_all(),
+        configurations=STUDY.configurations(),
+        logs=str(LOGS),
+        code=STUDY.code("report"),
+    script:
+        "../scripts/report.py"

@@ -5,7 +5,6 @@ accuracy writes a line to its log; the run's main process, which imports neither
 it there.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,49 +12,17 @@ from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionscope.statistics.chance import is_at_chance
+
 if TYPE_CHECKING:
     from machinery.experiment import Experiment
 
-ERROR_RATE = 0.01  # of taking a network that is right as often as the bar for one that is above it
 AT_CHANCE = "at chance: "  # begins the line in a log
 ADVICE = (
     "What is made and measured of a parent at chance says nothing about fusion. If it was trained here, try "
     "the recipe robust, a smaller learning_rate or another initialisation (docs/training.md); if it was "
     "provided, is it for this data set, with its order of classes and its normalisation?"
 )
-
-
-def bar(chance: float) -> float:
-    """The accuracy that a network which has learnt anything is above; `chance` is that of the best guess.
-
-    Twice that, or a tenth of the way from it to 1, whichever is less: with 100 classes 0.02, with ten 0.19,
-    with two 0.55.
-    """
-    return min(2 * chance, chance + (1 - chance) / 10)
-
-
-def is_at_chance(hits: int, images: int, chance: float) -> bool:
-    """Whether `hits` right answers to so many `images` are no proof of an accuracy above the bar.
-
-    An exact one-sided binomial test: at the bar itself, as many hits would be likelier than ERROR_RATE.
-    """
-    return binomial_tail(hits, images, bar(chance)) > ERROR_RATE
-
-
-def binomial_tail(hits: int, images: int, p: float) -> float:
-    """The probability of at least `hits` successes in so many `images`, each with probability `p` > 0."""
-    if p >= 1:
-        return 1.0
-    log_p, log_q = math.log(p), math.log1p(-p)
-    terms = (
-        math.lgamma(images + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(images - k + 1)
-        + k * log_p
-        + (images - k) * log_q
-        for k in range(hits, images + 1)
-    )
-    return math.fsum(map(math.exp, terms))
 
 
 def warn(log: Logger, split: str, accuracy: float | None, labels: Sequence[int]) -> None:

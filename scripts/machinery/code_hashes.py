@@ -18,6 +18,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 LIBRARY = "fusionscope"
 HASH_LENGTH = 10  # hex digits
 NUMERICS = "machinery.numerics"  # of the machinery the only module that can change a number
+TEMPLATE_ENGINE, TEMPLATES = "jinja2", {".jinja", ".css"}
 METRIC_NAMES = "fusionscope.measures.names"
 # Tables that say what there is. What a rule uses of them is in its hash by itself, as an entry; options are
 # in its parameters.
@@ -94,7 +95,8 @@ def changes_nothing(path: Path, name: str) -> bool:
 def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
     """The hash of a module's meaning, and the dotted names it imports, at the top or inside functions.
 
-    Raises InputError for a file that is not Python.
+    One that fills in templates has those beside it in its hash. Raises InputError for a file that is not
+    Python.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
@@ -115,7 +117,10 @@ def read_module(path: Path, root: Path) -> tuple[str, tuple[str, ...]]:
             parts = [*base, *([node.module] if node.module else [])]
             imports.extend(".".join([*parts, *name]) for name in ((), *([a.name] for a in node.names)))
         drop_docstring(node)
-    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:HASH_LENGTH]
+    content = [ast.dump(tree).encode()]
+    if TEMPLATE_ENGINE in imports:
+        content += [file.read_bytes() for file in sorted(path.parent.iterdir()) if file.suffix in TEMPLATES]
+    digest = hashlib.sha256(b"".join(content)).hexdigest()[:HASH_LENGTH]
     return digest, tuple(filter(None, imports))
 
 

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ PACKAGES = (
     "scipy",
     "pandas",
     "matplotlib",
+    "jinja2",
+    "itables",
     "scikit-learn",
     "pot",
     "curvlinops-for-pytorch",
@@ -148,6 +151,27 @@ def hardware() -> dict:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**6,
         "gpus": gpus.splitlines() if gpus else [],
+    }
+
+
+def facts_of_page(logs: str | Path, folder: str | Path) -> dict[str, Any]:
+    """What the page for people says of how its numbers came about.
+
+    `logs`: where jobs' logs and benchmarks lie; `folder`: of the code.
+    """
+    machine, git = hardware(), git_state(folder)
+    changed = " with changes" if git["dirty"] else ""
+    packages = [f"{name} {version}" for name, version in versions().items() if version]
+    return {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "facts": [
+            ("commit", f"{git['commit']}{changed}" if git["commit"] else "not from a git checkout"),
+            ("Python", platform.python_version()),
+            ("packages", ", ".join(packages)),
+            ("processor", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb'] // 1000} GB"),
+            ("GPUs", ", ".join(machine["gpus"]) or "none"),
+        ],
+        "rules": times_by_rule(timed_jobs(logs)),
     }
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fusionscope.errors import InputError
 from fusionscope.options import short
 from fusionscope.report.plot_table import (
@@ -35,7 +37,15 @@ from machinery.settings import plain
 LONG_LIST = 5  # names in a sentence
 ARCHITECTURE = "architecture"
 # Rules whose results say metrics' names for people: the table of these is code to them.
-SHOW_NAMES = ("correlate", "correlate_pooled", "collect_measurements", "collect_results", "summarise", "plot")
+SHOW_NAMES = (
+    "correlate",
+    "correlate_pooled",
+    "collect_measurements",
+    "collect_results",
+    "summarise",
+    "plot",
+    "report",
+)
 
 OfWildcards = Callable[[Any], Any]
 
@@ -122,9 +132,7 @@ class Study:
     def results(self, wildcards: Any = None) -> list[str]:
         """Every file that `all` asks for."""
         files = [path for name in self.experiments for path in self.results_of(name)]
-        if len(self.correlated) > 1:
-            files.append("results/correlation_space.csv")
-        return [*files, "results/measurements.csv"]
+        return [*files, *self.pooled_correlation(), "results/measurements.csv", "results/report.html"]
 
     def results_of(self, experiment: str) -> list[str]:
         """Every file that `all` asks for in one experiment."""
@@ -189,6 +197,36 @@ class Study:
         if kind == CORRELATION and chosen.measures("correlation"):
             return [chosen.table("correlation_space.csv")]
         return []
+
+    def report_files(self) -> list[dict[str, Any]]:
+        """What the page for people is made of: path, experiment and kind of each file, and what it is of."""
+        return [
+            {"experiment": name, **file}
+            for name, experiment in self.experiments.items()
+            for file in self.report_files_of(experiment)
+        ]
+
+    def report_labels(self) -> list[dict[str, Any]]:
+        """The same in the same order, without paths, which a job gets as its inputs."""
+        return [{key: file[key] for key in file if key != "path"} for file in self.report_files()]
+
+    def pooled_correlation(self) -> list[str]:
+        """The table over all experiments, if there are several to pool."""
+        return ["results/correlation_space.csv"] if len(self.correlated) > 1 else []
+
+    def report_files_of(self, experiment: Experiment) -> Iterator[dict[str, Any]]:
+        yield {"kind": "data", "path": experiment.data}
+        for kind in (MEASUREMENTS, CORRELATION, PATHS, DENSITIES, VARIANCES):
+            for path in self.tables(experiment.name, kind):
+                yield {"kind": kind, "path": path}
+        for name, plot in self.plots(experiment.name).items():
+            path = experiment.table(f"plots/{name}.png")
+            yield {"kind": "plot", "path": path, "name": name, "title": plot.label, "caption": plot.caption}
+        for seed in experiment.seeds:
+            for fusion in experiment.fusions:
+                if experiment.weights(seed, fusion) not in self.provided:
+                    path = f"{experiment.folder(seed)}/{record_file(fusion)}"
+                    yield {"kind": "alignment", "path": path, "seed": seed, "fusion": fusion}
 
     # what jobs read
 
@@ -259,6 +297,16 @@ class Study:
     def accuracy_metrics(self) -> dict[str, str]:
         """Of the experiments that are correlated."""
         return {name: self.experiments[name].settings["accuracy_metric"] for name in self.correlated}
+
+    def accuracy_metrics_of_all(self) -> dict[str, str]:
+        return {name: e.settings["accuracy_metric"] for name, e in self.experiments.items()}
+
+    def configurations(self) -> dict[str, str]:
+        """What the configuration says of each experiment, to be read: YAML."""
+        return {
+            name: yaml.safe_dump(plain(experiment.settings), sort_keys=False, allow_unicode=True)
+            for name, experiment in self.experiments.items()
+        }
 
     def models(self, wildcards: Any) -> list[str]:
         return self.of(wildcards).models

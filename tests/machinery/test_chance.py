@@ -6,6 +6,7 @@ import math
 import pytest
 from scipy.stats import binom
 
+from fusionscope.statistics import chance as guessing
 from machinery import chance
 from machinery.experiment import Experiment
 
@@ -15,17 +16,17 @@ from machinery.experiment import Experiment
 def test_the_binomial_tail_is_scipys(images, p):
     for hits in {0, 1, images // 3, round(images * p), images - 1, images}:
         expected = binom.sf(hits - 1, images, p)
-        assert chance.binomial_tail(hits, images, p) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+        assert guessing.binomial_tail(hits, images, p) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
 def test_where_all_images_have_one_label_nothing_can_be_learnt():
-    assert chance.binomial_tail(5, 5, 1.0) == 1.0
-    assert chance.is_at_chance(5, 5, 1.0)
+    assert guessing.binomial_tail(5, 5, 1.0) == 1.0
+    assert guessing.is_at_chance(5, 5, 1.0)
 
 
 @pytest.mark.parametrize(("best_guess", "bar"), [(0.01, 0.02), (0.1, 0.19), (0.5, 0.55), (0.9, 0.91)])
 def test_the_bar_is_twice_chance_or_a_tenth_of_the_way_from_it(best_guess, bar):
-    assert chance.bar(best_guess) == pytest.approx(bar)
+    assert guessing.bar(best_guess) == pytest.approx(bar)
 
 
 @pytest.mark.parametrize(
@@ -45,17 +46,17 @@ def test_the_bar_is_twice_chance_or_a_tenth_of_the_way_from_it(best_guess, bar):
     ],
 )
 def test_a_parent_is_at_chance_unless_its_images_prove_more(hits, images, best_guess, expected):
-    assert chance.is_at_chance(hits, images, best_guess) is expected
+    assert guessing.is_at_chance(hits, images, best_guess) is expected
 
 
 @pytest.mark.parametrize("best_guess", [0.01, 0.1, 0.5])
 def test_a_network_at_the_bar_passes_for_better_as_rarely_as_is_said(best_guess):
     """Summed over what such a network may hit, not simulated."""
-    images, bar = 400, chance.bar(best_guess)
-    passes = [hits for hits in range(images + 1) if not chance.is_at_chance(hits, images, best_guess)]
+    images, bar = 400, guessing.bar(best_guess)
+    passes = [hits for hits in range(images + 1) if not guessing.is_at_chance(hits, images, best_guess)]
     assert passes == list(range(passes[0], images + 1))
     probability = math.fsum(binom.pmf(passes, images, bar))
-    assert probability <= chance.ERROR_RATE < probability + binom.pmf(passes[0] - 1, images, bar)
+    assert probability <= guessing.ERROR_RATE < probability + binom.pmf(passes[0] - 1, images, bar)
 
 
 def experiment(name="one", weights="trained", seeds=(1, 2)) -> Experiment:

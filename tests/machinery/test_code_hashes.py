@@ -64,6 +64,19 @@ def test_a_change_of_meaning_changes_just_that_module(tree, name):
     assert changed == {name.removesuffix(".py").replace("/", ".")}
 
 
+def test_templates_belong_to_the_module_that_fills_them_in(tmp_path):
+    hashes = []
+    for text in ("<p>{{ x }}", "<b>{{ x }}"):
+        folder = tmp_path / str(len(hashes))
+        folder.mkdir()
+        (folder / "script.py").write_text("import jinja2\nimport helper\n")
+        (folder / "helper.py").write_text("x = 1\n")
+        (folder / "page.html.jinja").write_text(text)
+        hashes.append(source_hashes(folder / "script.py"))
+    assert hashes[0]["script"] != hashes[1]["script"]
+    assert hashes[0]["helper"] == hashes[1]["helper"]
+
+
 def test_a_module_that_is_not_imported_does_not_matter(tree):
     assert hashes_after(tree, "stranger.py", "x = 3") == source_hashes(tree / "script.py")
 
