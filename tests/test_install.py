@@ -39,8 +39,9 @@ def tutorial() -> str:
 def test_the_wheel_holds_every_module_of_the_library_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packaged = {name for name in names if ".dist-info/" not in name}
-    library = (ROOT / "scripts/fusionscope").rglob("*.py")
-    assert packaged == {str(path.relative_to(ROOT / "scripts")) for path in library}
+    library = (ROOT / "scripts/fusionscope").rglob("*")
+    expected = {path for path in library if path.suffix in (".py", ".jinja", ".css")}
+    assert packaged == {str(path.relative_to(ROOT / "scripts")) for path in expected}
 
 
 def test_the_wheel_needs_ranges_and_the_workflow_s_pins_are_an_extra(wheel):

@@ -302,11 +302,11 @@ class Study:
         return {name: e.settings["accuracy_metric"] for name, e in self.experiments.items()}
 
     def configurations(self) -> dict[str, str]:
-        """What the configuration says of each experiment, to be read: YAML."""
-        return {
-            name: yaml.safe_dump(plain(experiment.settings), sort_keys=False, allow_unicode=True)
-            for name, experiment in self.experiments.items()
-        }
+        """What the configuration says of each experiment, to be read: YAML.
+
+        Without how much is evaluated at once, which changes no result: nor does it the page.
+        """
+        return {name: as_yaml(experiment.settings) for name, experiment in self.experiments.items()}
 
     def models(self, wildcards: Any) -> list[str]:
         return self.of(wildcards).models
@@ -502,6 +502,12 @@ ENTRIES_OF: dict[str, tuple[Callable[[Study, Any], Entries], ...]] = {
     "measure_connectivity": (Study.network_entries, Study.repair_entries),
     "plot": (Study.plot_entries,),
 }
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    shown = plain(settings)
+    shown["measurements"].pop("batch_size")
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ def test_the_jobs_of_two_experiments_are_theirs_and_tables_over_both(fresh):
         "collect_results": 2,
         "summarise": 2,
         "plot": 8 + 5,
+        "report": 1,
     }
     fresh.settings["experiments"]["tiny"] = dict(TINY["experiments"]["tiny"])
     fresh.settings["run"] = ["tiny"]

@@ -119,7 +119,7 @@ def test_run_json_tells_what_ran_with_what_and_what_it_took(finished_run):
     assert record["python"] == platform.python_version()
     assert record["packages"]["torch"] == torch.__version__.split("+")[0]
     assert (finished_run.folder / record["snakemake_log"][0]).is_file()
-    once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise"}
+    once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise", "report"}
     expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4, "plot": PLOTS}
     expected |= {f"measure_{part}": 8 for part in OF_ALL_MODELS}
     assert {rule: times["jobs"] for rule, times in record["rules"].items()} == expected

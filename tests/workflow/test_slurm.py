@@ -359,7 +359,7 @@ def test_every_rule_is_in_a_group_or_alone_on_purpose(fresh):
     """Snakemake says nothing of a group for a rule that is not there."""
     rules = set(fresh.snakemake("--list-rules").stdout.split())
     alone = {"train", "fuse", "measure_hessian", "measure_scales", "measure_complexity", "correlate_pooled"}
-    local = {"all", "prepare_data", "collect_measurements", "collect_results"}
+    local = {"all", "prepare_data", "collect_measurements", "collect_results", "report"}
     groups = profile("slurm")["groups"]
     assert set(groups) == rules - alone - local
     joined = [group for rule, group in groups.items() for _ in (PLOTS if rule == "plot" else [rule])]

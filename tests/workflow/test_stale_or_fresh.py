@@ -11,7 +11,7 @@ from fusionscope.report.plot_table import PLOTS as PLOT_TABLE
 from .conftest import CODE, ROOT
 
 SEEDS, PARENTS, CHILDREN = 2, 2, 2
-TABLES = ("correlate", "collect_results", "collect_measurements", "summarise")
+TABLES = ("correlate", "collect_results", "collect_measurements", "summarise", "report")
 OF_MODELS = ("input", "hessian", "scales", "complexity", "prediction")
 OF_CHILDREN = (*OF_MODELS, "connectivity")
 
@@ -21,7 +21,7 @@ def measured(parts, models: int) -> dict[str, int]:
 
 
 def results(plots: int) -> dict[str, int]:
-    """All tables, and so many plots."""
+    """All tables, the page for people, and so many plots."""
     return dict.fromkeys(TABLES, 1) | {"plot": plots}
 
 
@@ -60,17 +60,17 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
     finished.append("scripts/fusionscope/report/style.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"plot": PLOTS}
+    assert finished.planned() == {"plot": PLOTS, "report": 1}
 
 
 def test_one_plot_s_own_style_redraws_one_plot(finished):
     finished.append("scripts/fusionscope/report/plots/accuracy.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"plot": 1}
+    assert finished.planned() == {"plot": 1, "report": 1}
 
 
 def test_edited_statistics_make_what_shows_correlations_again(finished):
     finished.append("scripts/fusionscope/statistics/correlation.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"correlate": 1, "collect_results": 1, "plot": 1}
+    assert finished.planned() == {"correlate": 1, "collect_results": 1, "plot": 1, "report": 1}
 
 
 @pytest.mark.parametrize("module", ["twelve", "complexity"])
@@ -89,7 +89,7 @@ def test_a_further_metric_takes_seconds_one_s_own_too(finished):
 def test_a_further_plot_of_one_s_own_is_one_job(finished):
     (finished.folder / "my_plots.py").write_text("def view(measurements): ...\n")
     finished.tiny["plots"] = [*PLOT_TABLE, "my_plots:view"]
-    assert finished.planned() == {"plot": 1}
+    assert finished.planned() == {"plot": 1, "report": 1}
 
 
 def test_repair_s_choice_of_layers_reruns_one_space_of_the_children_where_nothing_is_repaired(finished):
@@ -223,7 +223,7 @@ OF_HESSIAN = dict.fromkeys(TABLES, 1) | {"measure_hessian": 1, "plot": 5}
     [
         ("results/measurements.csv", {"collect_measurements": 1}),
         ("results/tiny/results.csv", {"collect_results": 1}),
-        ("results/tiny/plots/accuracy.png", {"plot": 1}),
+        ("results/tiny/plots/accuracy.png", {"plot": 1, "report": 1}),
         ("results/tiny/seed1/parent_1/hessian.csv", OF_HESSIAN),
     ],
 )
