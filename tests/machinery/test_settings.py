@@ -73,7 +73,7 @@ def test_the_shipped_experiments_are_what_they_were(config, name):
     now, before = resolved(config)[name], dict(BEFORE["experiments"][name])
     recipes = {section: BEFORE[section][before.pop(section)] for section in ("training", "measurements")}
     assert plain(now["training"]) == plain(
-        recipes["training"] | {"initialisation": "network", "precision": "single"}
+        recipes["training"] | {"initialisation": "network", "precision": "single", "optimiser": "sgd"}
     )
     assert now["measurements"].keys() == recipes["measurements"].keys()
     for part, options in recipes["measurements"].items():

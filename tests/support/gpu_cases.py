@@ -220,6 +220,9 @@ CASES: dict[str, Case] = {
     "training: 2 epochs of 4 steps": training(NORMED),
     "training: 2 epochs of 16 steps": training(NORMED, batch_size=4),
     "training: no batch norm, no augmentation": training(PLAIN, augmentation="none"),
+    "training: adamw, linear": training(
+        PLAIN, optimiser="adamw", learning_rate=0.001, schedule={"kind": "linear", "warmup_epochs": 1}
+    ),
     "training: bfloat16": training(PLAIN, precision="bfloat16"),
     "training: tf32": training(PLAIN, precision="tf32"),
     "fusion: average": fusing(NORMED, method="average"),

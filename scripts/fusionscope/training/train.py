@@ -1,4 +1,4 @@
-"""Training a parent: plain SGD on images in memory, the best epoch chosen on validation data."""
+"""Training a parent: SGD or AdamW on images in memory, the best epoch chosen on validation data."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,10 +63,24 @@ def constant(optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRSched
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
+def linear(optimizer: Optimizer, steps_per_epoch: int, epochs: int, *, warmup_epochs: int) -> LRScheduler:
+    """Up to the learning rate in `warmup_epochs` and down to zero, step by step."""
+    total, rising = steps_per_epoch * epochs, steps_per_epoch * warmup_epochs
+
+    def factor(step: int) -> float:
+        """Of the step that comes after `step` others. Zero is reached one step after the last."""
+        if step < rising:
+            return (step + 1) / rising
+        return (total - step) / (total - rising)
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
 SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
     "steps": steps,
     "one_cycle": one_cycle,
     "constant": constant,
+    "linear": linear,
 }
 
 
@@ -84,12 +98,13 @@ def train(
     schedule: dict[str, Any],
     augmentation: str,
     precision: str = "single",
+    optimiser: str = "sgd",
     order: torch.Generator,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     resume: dict[str, Any] | None = None,
     keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
-    """Train `network` in place by SGD and return the weights of its best epoch.
+    """Train `network` in place and return the weights of its best epoch.
 
     `schedule` names an entry of SCHEDULES under `kind`, the rest are its options. `clip_norm` bounds
     the Euclidean norm of each step's gradient (None: as it is). `order` drives the order of the
@@ -101,13 +116,11 @@ def train(
     values. The last of them as `resume`, with the other arguments as they were, ends in the very weights
     of an unbroken run; `on_epoch` is told again of the epochs that lie behind.
     """
-    optimizer = torch.optim.SGD(
-        network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )
+    optimizer = make_optimizer(network, optimiser, learning_rate, momentum, weight_decay)
     batch_sizes = sizes_of_batches(network, train_images, batch_size)
     steps_per_epoch = len(batch_sizes)
     options = {key: value for key, value in schedule.items() if key != "kind"}
-    advice = against_divergence(learning_rate, momentum, weight_decay)
+    advice = against_divergence(optimiser, learning_rate, momentum, weight_decay)
     scheduler = SCHEDULES[schedule["kind"]](optimizer, steps_per_epoch, epochs, **options)
     moving = Moving(network, optimizer, scheduler, order)
 
@@ -136,6 +149,17 @@ def train(
             past = {"best": dict(vars(best)), "curve": [epoch.as_row() for epoch in curve]}
             keep(snapshot(moving) | past)
     return Trained(best.weights, best.epoch, curve)
+
+
+def make_optimizer(
+    network: nn.Module, optimiser: str, learning_rate: float, momentum: float, weight_decay: float
+) -> Optimizer:
+    """SGD, or AdamW, which takes no `momentum`."""
+    if optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    return torch.optim.SGD(
+        network.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
 
 
 @dataclass(frozen=True)
@@ -293,13 +317,13 @@ def diverged(step: int, advice: str) -> InputError:
     return InputError(f"training diverged at step {step}: the loss is not finite; try {advice}")
 
 
-def against_divergence(learning_rate: float, momentum: float, weight_decay: float) -> str:
+def against_divergence(optimiser: str, learning_rate: float, momentum: float, weight_decay: float) -> str:
     """What to try where training diverges.
 
-    Weight decay alone makes SGD diverge where learning_rate * weight_decay >= 2 (1 + momentum): a step then
-    takes a weight further past zero than it was away.
+    Weight decay alone makes SGD diverge where learning_rate * weight_decay >= 2 (1 + momentum), AdamW where
+    it is 2 or more: a step then takes a weight further past zero than it was away.
     """
-    largest_product = 2 * (1 + momentum)
+    largest_product = 2 * (1 + momentum) if optimiser == "sgd" else 2
     if learning_rate * weight_decay >= largest_product:
         return (
             f"a weight_decay well below {largest_product / learning_rate:g}: with a learning_rate of "

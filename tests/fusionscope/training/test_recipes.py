@@ -12,12 +12,12 @@ from fusionscope.errors import InputError
 from fusionscope.images import AUGMENTATIONS
 from fusionscope.networks.initialise import REDRAWS
 from fusionscope.options import check
-from fusionscope.training.recipes import Constant, OneCycle, Steps, TrainingRecipe
+from fusionscope.training.recipes import Constant, Linear, OneCycle, Steps, TrainingRecipe
 from fusionscope.training.train import SCHEDULES, train
 
 
 def test_a_recipe_names_the_schedules_augmentations_and_initialisations_that_there_are():
-    kinds = {get_args(get_type_hints(model)["kind"])[0] for model in (Steps, OneCycle, Constant)}
+    kinds = {get_args(get_type_hints(model)["kind"])[0] for model in (Steps, OneCycle, Constant, Linear)}
     assert kinds == set(SCHEDULES)
     hints = get_type_hints(TrainingRecipe)
     assert set(get_args(hints["augmentation"])) == set(AUGMENTATIONS)
@@ -46,6 +46,12 @@ def test_a_recipe_is_the_arguments_of_training():
         ({"augmentation": "flip"}, r"^augmentation: 'flip' is not known; "),
         ({"initialisation": "He"}, r"^initialisation: 'He' is not known; "),
         ({"precision": "double"}, r"^precision: 'double' is not known; "),
+        ({"optimiser": "adam"}, r"^optimiser: 'adam' is not known; "),
+        ({"optimiser": "adamw", "momentum": 0.9}, r"'momentum' is sgd's, and adamw has none; leave it out"),
+        (
+            {"epochs": 5, "schedule": {"kind": "linear", "warmup_epochs": 5}},
+            r"'schedule' warms up for 5 epochs of 5; let 'warmup_epochs' be fewer",
+        ),
         ({"momentum": 1.0}, r"^momentum: 1.0 is not right; expected a number from 0 to below 1"),
     ],
 )

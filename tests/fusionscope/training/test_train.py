@@ -1,7 +1,9 @@
 """Training: it learns, keeps the best epoch, repeats itself bit for bit, and says when it diverges."""
 
+import copy
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import cases
 import numpy as np
@@ -14,7 +16,7 @@ from fusionscope.errors import InputError
 from fusionscope.evaluation import mean_loss, predict
 from fusionscope.networks.build import build
 from fusionscope.networks.initialise import initialise
-from fusionscope.training.train import Trained, sizes_of_batches, train
+from fusionscope.training.train import Trained, against_divergence, sizes_of_batches, train
 
 
 def generator(seed: int) -> torch.Generator:
@@ -371,6 +373,95 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_to_nearly_zero():
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert 0 < rates[-1] < 0.4 / 1000
+
+
+@pytest.mark.parametrize(("warmup_epochs", "first"), [(0, 1.0), (2, 1 / 6)])
+def test_a_linear_schedule_rises_and_falls_in_straight_lines_to_zero(warmup_epochs, first):
+    """Three steps an epoch, five epochs: the rate of each step, seen in how far it moves the weights."""
+    network, seen = Logits(0.0, 0.0), []
+    images = cases.labelled([0] * 6)
+    steps, weights = 15, []
+    network.register_forward_pre_hook(
+        lambda module, inputs: weights.append(module.logits.detach().clone()) if module.training else None
+    )
+    trained = fit(
+        network,
+        images,
+        images,
+        epochs=5,
+        batch_size=2,
+        learning_rate=0.4,
+        momentum=0.0,
+        clip_norm=1e-3,
+        schedule={"kind": "linear", "warmup_epochs": warmup_epochs},
+        on_epoch=lambda epoch: seen.append(network.logits.detach().clone()),
+    )
+    visited = [*weights, seen[-1]]  # before each step, and after the last
+    rates = [(after - before).norm().item() / 1e-3 for before, after in pairwise(visited)]
+    rising, falling = 3 * warmup_epochs, steps - 3 * warmup_epochs
+    factors = [(step + 1) / rising for step in range(rising)] + [
+        1 - step / falling for step in range(falling)
+    ]
+    assert len(rates) == steps
+    assert factors[0] == pytest.approx(first)
+    assert rates == pytest.approx([0.4 * factor for factor in factors], rel=1e-4)
+    assert trained.curve[-1].learning_rate == pytest.approx(0.4 / falling)
+
+
+def adamw_by_hand(start, rates, weight_decay, betas=(0.9, 0.999), eps=1e-8):
+    """Algorithm 2 of Loshchilov & Hutter 2019 with PyTorch's learning rate, as `logits_by_hand` is of SGD."""
+    w, m, v, history = np.array(start), 0.0, 0.0, []
+    for t, rate in enumerate(rates, start=1):
+        gradient = np.exp(w) / np.exp(w).sum() - np.eye(len(start))[0]
+        m = betas[0] * m + (1 - betas[0]) * gradient
+        v = betas[1] * v + (1 - betas[1]) * gradient**2
+        step = (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+        w = w - rate * step - rate * weight_decay * w
+        history.append(w)
+    return np.array(history)
+
+
+def test_adamw_decays_weights_apart_from_the_gradient():
+    network, seen = Logits(0.3, -0.2, 0.5), []
+    images = cases.labelled([0] * 5, num_classes=3)
+    fit(
+        network,
+        images,
+        images,
+        epochs=20,
+        batch_size=5,
+        learning_rate=0.05,
+        weight_decay=0.3,
+        clip_norm=None,
+        optimiser="adamw",
+        on_epoch=lambda epoch: seen.append(network.logits.detach().numpy().copy()),
+    )
+    by_hand = adamw_by_hand([0.3, -0.2, 0.5], [0.05] * 20, weight_decay=0.3)
+    assert np.abs(np.array(seen) - by_hand).max() < 1e-12
+
+
+@pytest.mark.parametrize("schedule", [{"kind": "constant"}, {"kind": "linear", "warmup_epochs": 1}])
+def test_adamw_goes_on_where_it_was_broken_off(digits, schedule):
+    def weights(resume=None, keep=None, epochs=4):
+        network = fresh("VGG11")
+        options = cases.training_options(epochs=epochs, optimiser="adamw", schedule=schedule)
+        images = some(digits["train"], 96), some(digits["validation"], 32)
+        train(network, *images, order=generator(3), resume=resume, keep=keep, **options)
+        return network.state_dict()
+
+    kept: list[dict] = []
+    unbroken = weights(keep=lambda state: kept.append(copy.deepcopy(state)))
+    gone_on = weights(resume=kept[1])
+    assert all(torch.equal(gone_on[name], tensor) for name, tensor in unbroken.items())
+
+
+@pytest.mark.parametrize(("weight_decay", "grows"), [(41.0, True), (38.0, False)])
+def test_adamw_diverges_by_weight_decay_from_two_over_the_learning_rate(weight_decay, grows):
+    """A step multiplies a weight by 1 - rate * decay, whatever its gradient adds."""
+    visited = adamw_by_hand([0.0, 1.0, 1.0], [0.05] * 100, weight_decay)
+    assert (np.abs(visited[-1]).max() > 100) == grows
+    advice = against_divergence("adamw", 0.05, 0.9, weight_decay)
+    assert ("a weight_decay well below 40" in advice) == grows
 
 
 def test_a_constant_schedule_is_constant():
