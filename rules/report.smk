@@ -76,6 +76,7 @@ rule summarise:
         runtime=growing(20),
     params:
         models=STUDY.models,
+        metrics=STUDY.table_metrics,
         code=STUDY.code("summarise"),
     script:
         "../scripts/summarise.py"

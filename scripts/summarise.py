@@ -4,7 +4,7 @@ from machinery import job
 
 with job.running(snakemake) as running:
     from fusionscope.prepared import read_arrays
-    from fusionscope.report.latex import summary_caption, summary_latex
+    from fusionscope.report.latex import chosen, summary_caption, summary_latex
     from fusionscope.report.summary import summary_table
     from fusionscope.report.tables import read_tables, write_table, write_text
 
@@ -14,5 +14,6 @@ with job.running(snakemake) as running:
     summary = summary_table(read_tables(snakemake.input.measurements), train_size)
     write_table(summary, snakemake.output.table)
     name = snakemake.wildcards.experiment
+    summary = chosen(summary, snakemake.params.metrics, name)
     latex = summary_latex(summary, snakemake.params.models, summary_caption(name), f"tab:{name}")
     write_text(latex, snakemake.output.latex)

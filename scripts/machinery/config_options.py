@@ -22,6 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion
+from fusionscope.measures.names import METRICS
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.options import (
@@ -216,6 +217,9 @@ class Experiment(Options):
     )
     plots: list[Annotated[str, KnownName(PLOTS, own=True)]] | None = Field(
         default=None, description="The plots; all that the spaces allow unless given."
+    )
+    table_metrics: list[Annotated[str, KnownName(METRICS, own=True)]] | None = Field(
+        default=None, description="The metrics of the LaTeX table; all that are measured unless given."
     )
     weights: Literal["trained", "provided"] = Field(
         default="trained",

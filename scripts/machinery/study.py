@@ -311,6 +311,11 @@ class Study:
     def models(self, wildcards: Any) -> list[str]:
         return self.of(wildcards).models
 
+    def table_metrics(self, wildcards: Any) -> list[str] | None:
+        """The metrics of the table for papers, or None for all."""
+        named = self.of(wildcards).settings.get("table_metrics")
+        return None if named is None else [name.split(":")[-1] for name in named]
+
     def network(self, wildcards: Any) -> dict[str, Any]:
         """The network of a job's model."""
         return self.of(wildcards).network(wildcards.model)

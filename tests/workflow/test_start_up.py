@@ -40,7 +40,7 @@ USED = {
     "plot": PLOTS,
     "prepare_data": {"torch", "sklearn"} | STATISTICS,  # which scikit-learn imports
     "report": TABLES | {"jinja2", "matplotlib"},  # which itables imports
-    "summarise": TABLES | {"jinja2"},
+    "summarise": TABLES,
     "train": {"torch"} | COMPILER,
 }
 

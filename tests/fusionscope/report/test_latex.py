@@ -2,20 +2,26 @@
 
 import math
 import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
 from table_cases import study
 
+from fusionscope.errors import InputError
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, Measurement, tidy_rows
-from fusionscope.report.latex import latex_number, summary_caption, summary_latex
+from fusionscope.measures.names import METRICS
+from fusionscope.report.latex import chosen, latex_number, latex_text, summary_caption, summary_latex
 from fusionscope.report.summary import summary_table
+
+FLATNESS = "flatness orig"
 
 
 def body(latex: str) -> list[list[str]]:
-    """The cells of a LaTeX table, head row first."""
+    """The cells of a LaTeX table, head row first, without the names of spaces."""
     inside = latex[latex.index(r"\toprule") : latex.index(r"\bottomrule")]
-    lines = [line for line in inside.splitlines() if line.rstrip().endswith(r"\\")]
+    lines = [line for line in inside.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     return [[cell.strip() for cell in line.rstrip()[:-2].split("&")] for line in lines]
 
 
@@ -40,19 +46,19 @@ def test_latex_has_a_row_per_metric_and_a_column_per_model():
     assert r"\caption{A caption}" in latex
     assert r"\label{tab:digits}" in latex
     head, *rows = body(latex)
-    assert head == ["", r"naive\_fused", r"parent\_1"]
-    names = ["accuracy", r"generalisation\_gap", r"hessian\_trace", r"flatness\_orig"]
+    assert head == ["", "naive fused", "parent 1"]
+    names = [r"test accuracy (\%)", r"generalisation gap (\%~points)", "Hessian trace", FLATNESS]
     assert [row[0] for row in rows] == names
-    assert rows[0][2] == "$0.95$ [$0.91$, $0.99$]"
-    assert rows[2][1] == "$80$ [$60$, $95$]"
+    assert rows[0][2] == r"$95.0$ {\tiny [$91.0$, $99.0$]}"
+    assert rows[2][1] == r"$80$ {\tiny [$60$, $95$]}"
 
 
 def test_latex_says_of_each_number_that_is_a_bound_on_which_side():
     latex = summary_latex(summary_table(study(), 101), ["naive_fused", "parent_1"], "c", "l")
     cells = {row[0]: row[1:] for row in body(latex)[1:]}
-    assert cells[r"flatness\_orig"][0] == r"$3$ [$-7$, $>1 \cdot 10^{8}$]"
+    assert cells[FLATNESS][0] == r"$3.0$ {\tiny [$-7.0$, $>1 \cdot 10^{8}$]}"
     assert [cell for row in cells.values() for cell in row if "<" in cell or ">" in cell] == [
-        cells[r"flatness\_orig"][0]
+        cells[FLATNESS][0]
     ]
 
 
@@ -61,8 +67,8 @@ def test_the_name_of_a_bound_by_definition_says_so():
     rows = tidy_rows(measured, experiment="e", seed=1, model="m", space="s")
     latex = summary_latex(summary_table(pd.DataFrame(rows), 101), ["m"], "c", "l")
     assert [row[0] for row in body(latex)[1:]] == [
-        r"sharpness\_alpha (upper bound)",
-        r"lipschitz\_upper\_bound",
+        r"sharpness $\alpha$ (upper bound)",
+        "Lipschitz upper bound",
     ]
 
 
@@ -71,8 +77,8 @@ def test_the_name_of_a_bound_by_definition_says_so():
     [
         (0.98051, NOT_CENSORED, "$0.981$"),
         (7464.64, NOT_CENSORED, "$7460$"),
-        (10, RIGHT, "$>10$"),
-        (0.1, LEFT, "$<0.1$"),
+        (10, RIGHT, "$>10.0$"),
+        (0.1, LEFT, "$<0.100$"),
         (-3.5e12, RIGHT, r"$>-3.5 \cdot 10^{12}$"),
         (0, NOT_CENSORED, "$0$"),
         (math.inf, NOT_CENSORED, r"$\infty$"),
@@ -102,8 +108,9 @@ def test_latex_of_a_bound_with_an_exponent_is_valid(seeds, number):
     (cell,) = body(latex)[1][1:]
     assert cell.count("$<") == (1 if len(seeds) == 1 else 3)
     if len(seeds) == 1:  # the number can be read back
-        digits = cell.strip("$<").replace(r" \cdot 10^{", "e").strip("}$")
-        assert float(digits) == pytest.approx(number, rel=5e-3)
+        power = re.search(r"10\^\{(-?\d+)\}", body(latex)[1][0])
+        unit = 10.0 ** int(power[1]) if power else 1.0
+        assert float(cell.strip("$<")) * unit == pytest.approx(number, rel=5e-3)
 
 
 @pytest.mark.parametrize("undefined", [False, True])
@@ -115,7 +122,7 @@ def test_latex_shows_a_dash_where_a_model_lacks_a_metric_or_no_seed_has_a_value(
     latex = summary_latex(summary_table(measurements, 101), ["parent_1", "naive_fused"], "c", "l")
     assert_is_latex(latex, 3)
     cells = {row[0]: row[1:] for row in body(latex)[1:]}
-    assert cells[r"hessian\_trace"][0] == "--"
+    assert cells["Hessian trace"][0] == "--"
     assert sum(cell == "--" for row in cells.values() for cell in row) == 1
 
 
@@ -126,11 +133,94 @@ def test_latex_says_of_how_many_seeds_a_cell_is_where_some_have_no_value():
     latex = summary_latex(summary_table(measurements, 101), ["parent_1"], "c", "l")
     assert_is_latex(latex, 2)
     cells = {row[0]: row[1] for row in body(latex)[1:]}
-    assert cells[r"hessian\_trace"] == "$2.5$ [$2$, $4$] ($n = 3$)"
+    assert cells["Hessian trace"] == r"$2.5$ {\tiny [$2.0$, $4.0$] $n=3$}"
 
 
 def test_latex_of_one_seed_has_no_range():
     measurements = study()
     latex = summary_latex(summary_table(measurements[measurements.seed == 1], 101), ["parent_1"], "c", "l")
     assert_is_latex(latex, 2)
-    assert body(latex)[1][1] == "$0.91$"
+    assert body(latex)[1][1] == "$91.0$"
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "expected"),
+    [
+        (97.487, 1.1, "$97.5$"),  # two digits of the spread
+        (97.487, 30, "$97$"),
+        (97.487, 0.001, "$97.5$"),  # three of its own at most
+        (2.8345, 56.4, "$2.8$"),  # and two at least
+        (1234.5, 900, "$1230$"),
+        (9.9996, 0.0, "$10.0$"),
+        (0.99999, 0.0, "$1.00$"),
+        (-0.0312, 0.5, "$-0.031$"),
+    ],
+)
+def test_digits_follow_the_spread(value, spread, expected):
+    assert latex_number(value, NOT_CENSORED, spread) == expected
+
+
+def row_of_numbers(*numbers: float) -> list[str]:
+    """The row of a metric that one seed each of some models has."""
+    rows = [
+        row
+        for index, number in enumerate(numbers)
+        for row in tidy_rows(
+            {"path_norm": Measurement(number)}, experiment="e", seed=1, model=f"m{index}", space="parameter"
+        )
+    ]
+    models = [f"m{index}" for index in range(len(numbers))]
+    return body(summary_latex(summary_table(pd.DataFrame(rows), 101), models, "c", "l"))[1]
+
+
+def test_large_and_small_numbers_share_a_unit_where_they_are_alike():
+    assert row_of_numbers(1.5e7, 2e7) == [r"path norm ($\times 10^{7}$)", "$1.50$", "$2.00$"]
+    assert row_of_numbers(4e-5, 3e-4) == [r"path norm ($\times 10^{-4}$)", "$0.400$", "$3.00$"]
+    assert row_of_numbers(15, 2000) == ["path norm", "$15.0$", "$2000$"]
+    assert row_of_numbers(0.5, 1e9) == ["path norm", "$0.500$", r"$1 \cdot 10^{9}$"]
+
+
+def test_what_latex_takes_for_commands_is_escaped():
+    assert latex_text("a_b & 5% of #1 \\ {x}~^$") == (
+        r"a\_b \& 5\% of \#1 \textbackslash{} \{x\}\textasciitilde{}\textasciicircum{}\$"
+    )
+
+
+DOCUMENT = r"""\documentclass[a4paper]{article}
+\usepackage[margin=1in]{geometry}
+\usepackage{booktabs,graphicx}
+\begin{document}
+%s
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX")
+@pytest.mark.parametrize("children", [1, 9])
+def test_a_table_of_all_metrics_fits_a_page_of_a4(tmp_path, children):
+    models = ["parent_1", "parent_2", *(f"a_fusion_with_a_long_name_{number}" for number in range(children))]
+    rows = []
+    for seed in (1, 2, 3):
+        for model in models:
+            measured = {name: Measurement(-1.234567e-7 * seed, None, LEFT) for name in METRICS}
+            rows += tidy_rows(measured, experiment="e", seed=seed, model=model, space="parameter_space")
+    latex = summary_latex(summary_table(pd.DataFrame(rows), 101), models, summary_caption("my_own"), "tab:x")
+    (tmp_path / "page.tex").write_text(DOCUMENT % latex)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout[-2000:]
+    assert "Overfull" not in said.stdout
+    assert "too large" not in said.stdout
+    assert "(1 page," in said.stdout
+
+
+def test_a_choice_of_metrics_and_one_that_is_not_measured():
+    summary = summary_table(study(), 101)
+    assert [*chosen(summary, ["hessian_trace", "accuracy"], "e").metric.unique()] == [
+        "accuracy",
+        "hessian_trace",
+    ]
+    assert len(chosen(summary, None, "e")) == len(summary)
+    sentence = r"^config: experiments\.e\.table_metrics: 'path_norm' is not measured; measured are accuracy, "
+    with pytest.raises(InputError, match=sentence):
+        chosen(summary, ["accuracy", "path_norm"], "e")
