@@ -20,6 +20,7 @@ import torch
 from processes import job_in, processes_in, wait_for
 from workflows import Workflow
 
+HANGS = 60  # seconds of a tiny job that takes two
 SEED = "experiments/tiny/tiny_seed1"
 MODELS = ["parent_1", "parent_2", "geometric_fused"]
 PATIENCE = 300  # seconds for anything that is waited for; all of it may have to be made again
@@ -171,6 +172,10 @@ def short_of_memory(case: Case) -> None:
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
     except (OSError, TypeError):
         case.told += " (too late)"
+    # OpenBLAS, while it is loaded, asks for memory again and again, for ever: then it is killed, as people do
+    if not wait_for(lambda: job_in(case.workflow.folder, case.rule) != pid, HANGS):
+        case.told += " (it hung)"
+        os.kill(pid, signal.SIGKILL)
     case.end(process)
 
 
