@@ -42,7 +42,7 @@ from fusionscope.weights import set_weights  # noqa: E402
 
 SEEDS = (1, 2, 3)
 DATA_SETS = ("digits", "fashion_mnist")
-WIDTHS = {"VGG11": 0.125, "RESNET18": 0.0625}  # those of the default run
+WIDTHS = {"VGG11": 0.125, "RESNET18": 0.0625, "MLP": 64}  # those of the default run, and of digits_mlp
 MOST_IMAGES = {"train": 2_000, "validation": 500, "test": 2_000}
 DIVERGED = float("nan")
 
@@ -56,7 +56,7 @@ class Job:
     recipe_name: str
     recipe: dict[str, Any]
     model_type: str
-    width: float
+    width: float | None  # None: the usual one
     seed: int
 
 
@@ -125,8 +125,8 @@ def cell(results: list[Result]) -> str:
     return f"{100 * min(found):.1f} ({100 * statistics.median(found):.1f})"
 
 
-def width(model_type: str, full: bool) -> float:
-    return 1.0 if full else WIDTHS[model_type.split("_")[0]]
+def width(model_type: str, full: bool) -> float | None:
+    return None if full else WIDTHS[model_type.split("_")[0]]
 
 
 def main() -> None:

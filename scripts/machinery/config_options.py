@@ -21,10 +21,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from fusionscope.errors import InputError
 from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion
 from fusionscope.measures.names import METRICS
 from fusionscope.measures.recipes import MeasurementRecipe
-from fusionscope.networks.model_types import MODEL_TYPES
+from fusionscope.networks.model_types import MODEL_TYPES, network_options
 from fusionscope.options import (
     CODE_PATTERN,
     MANY_TIMES,
@@ -91,7 +92,7 @@ def one_or_list(value: object) -> str:
     return "list" if isinstance(value, list) else "one"
 
 
-WIDTH = "a number above 0, 1 for the network as published, or a list with one for each parent"
+WIDTH = "a number above 0, 1 for a VGG11 or ResNet18 as published, or a list with one for each parent"
 Width = Annotated[
     Annotated[Positive, expecting(WIDTH), Tag("one")]
     | Annotated[list[Positive], Field(min_length=2), expecting(WIDTH), Tag("list")],
@@ -172,7 +173,7 @@ class Experiment(Options):
     )
     model_type: Annotated[str, KnownName(MODEL_TYPES)] | None = Field(
         default=None,
-        description="A network of the study; either this or architecture.",
+        description="A network of the study, or a multilayer perceptron; either this or architecture.",
     )
     architecture: (
         Annotated[
@@ -188,8 +189,12 @@ class Experiment(Options):
     )
     width: Width | None = Field(
         default=None,
-        description="Channels relative to the published network: one number, or a list with one for each "
-        "parent; 1 for a model_type unless given.",
+        description="Channels relative to the published network, 1 for a VGG11 or ResNet18 unless given; of "
+        "an MLP the units of each hidden layer, 512 unless given. One number, or a list with one for each "
+        "parent.",
+    )
+    depth: Annotated[Count, expecting("a whole number of hidden layers, at least 1")] | None = Field(
+        default=None, description="Hidden layers of an MLP, which has 3 unless given."
     )
     input_size: Annotated[Count, expecting("a whole number of pixels, at least 1")] = Field(
         default=32, description="Pixels on each side that images are resized to."
@@ -232,8 +237,7 @@ class Experiment(Options):
             raise OptionError("give either 'model_type' or 'architecture', one of the two")
         if (self.dataset == IMAGE_FOLDER) != (self.image_folder is not None):
             raise OptionError("'dataset: image_folder' and 'image_folder: <path>' go together")
-        if self.width is not None and (self.architecture or "").startswith("torchvision:"):
-            raise OptionError("torchvision's networks have no width; leave it out", key="width")
+        self.check_network_options()
         if isinstance(self.width, list) and len(self.width) != self.parents:
             raise OptionError(
                 f"{len(self.width)} widths for {self.parents} parents; give one number for all, or one each",
@@ -241,6 +245,22 @@ class Experiment(Options):
             )
         self.check_plots()
         return self
+
+    def check_network_options(self) -> None:
+        """Width and depth are those of a network that has them."""
+        if self.model_type is not None:
+            for width in self.width if isinstance(self.width, list) else [self.width]:
+                given = {"width": width, "depth": self.depth}
+                given = {key: value for key, value in given.items() if value is not None}
+                try:
+                    network_options(self.model_type, given)
+                except InputError as error:
+                    key, _, sentence = str(error).partition(": ")
+                    raise OptionError(sentence, key=key) from None
+        elif self.depth is not None:
+            raise OptionError("only a model_type MLP has a depth; leave it out", key="depth")
+        elif self.width is not None and str(self.architecture).startswith("torchvision:"):
+            raise OptionError("torchvision's networks have no width; leave it out", key="width")
 
     def check_plots(self) -> None:
         """Of plots of one's own the last part of the name is that of their files."""

@@ -30,10 +30,12 @@ def of_data_set(name: str) -> Entries:
 
 def of_network(network: Mapping[str, Any]) -> Entries:
     """What makes a network, by its arguments of `networks.build`."""
-    entry, options = network.get("architecture"), None
-    if entry is None:
-        entry, options = MODEL_TYPES[network["model_type"]]
-    return {entry: options} | ({BIASES: None} if network.get("biases") else {})
+    if "architecture" in network:
+        found: Entries = {network["architecture"]: None}
+    else:
+        model_type = MODEL_TYPES[network["model_type"]]
+        found = {model_type.network: dict(model_type.arguments)}
+    return found | ({BIASES: None} if network.get("biases") else {})
 
 
 def of_fusion(definition: Mapping[str, Any]) -> Entries:

@@ -86,7 +86,7 @@ class Experiment:
             return network | {"biases": True} if self.definition(model).get("repair") else network
         settings = self.settings
         network = {key: settings[key] for key in ("model_type", "architecture") if settings.get(key)}
-        network |= {"input_size": settings["input_size"], "width": self.width(model)}
+        network |= {key: settings.get(key) for key in ("input_size", "depth")} | {"width": self.width(model)}
         return plain({key: value for key, value in network.items() if value is not None})
 
     # fusions

@@ -13,6 +13,7 @@ import yaml
 
 from fusionscope.errors import InputError
 from fusionscope.fusion.options import METHODS, check_fusion
+from fusionscope.networks.model_types import network_options
 from fusionscope.options import LONGEST_KEY, check, cut, short, suggest
 from fusionscope.report.plot_table import PLOTS
 from machinery.config_options import Settings, Spaces
@@ -44,8 +45,8 @@ def resolve_experiments(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
     `settings` are those that read_settings gives. Keys of an experiment: those of config.yaml, with
     `training` and `measurements` the recipes themselves, `fusions` a dictionary name -> definition, `seeds` a
-    list, `spaces` a list out of config_options.PARTS, and `widths` a list with one entry per parent, None
-    where the architecture is not asked for any.
+    list, `spaces` a list out of config_options.PARTS, `widths` a list with one entry per parent, None
+    where the architecture is not asked for any, and `depth` where the model type has one.
     """
     experiments = {}
     for name in settings["run"]:
@@ -83,7 +84,7 @@ def resolve_experiment(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
     }
     experiment["seeds"] = seed_list(experiment["seeds"])
     experiment["spaces"] = Spaces(**experiment["spaces"]).parts()
-    experiment["widths"] = width_list(experiment)
+    experiment |= resolve_network(experiment)
     check_plots(experiment, where)
     for fusion, definition in experiment["fusions"].items():
         check_fits_parents(fusion, definition, experiment, where)
@@ -121,10 +122,15 @@ def check_fits_parents(
         )
 
 
-def width_list(experiment: Mapping[str, Any]) -> list[float | None]:
-    """The width of each parent; the study's networks are as published unless told otherwise."""
-    width = experiment.get("width", 1.0 if "model_type" in experiment else None)
-    return list(width) if isinstance(width, list) else [width] * experiment["parents"]
+def resolve_network(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The `widths`, one per parent, and what else its model type lets one choose, with defaults."""
+    width = experiment.get("width")
+    widths = list(width) if isinstance(width, list) else [width] * experiment["parents"]
+    if "model_type" not in experiment:
+        return {"widths": widths}
+    given = {"depth": experiment.get("depth")}
+    each = [network_options(experiment["model_type"], without_none(given | {"width": w})) for w in widths]
+    return {"widths": [options.pop("width") for options in each]} | each[0]
 
 
 def look_up(name: str, section: Mapping[str, Any], where: str) -> Any:

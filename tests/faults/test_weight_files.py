@@ -21,7 +21,7 @@ OUTCOMES = {"right": RIGHT, "sentence": SENTENCE, "traceback": TRACEBACK, "chang
 def test_files_of_weights_are_read_rightly_or_refused(model_type, tmp_path, record_property):
     tally = Tally("weight files")
     torch.manual_seed(SEED)
-    network = build(cases.NUM_CLASSES, model_type=model_type, width=cases.TINY)
+    network = build(cases.NUM_CLASSES, **cases.spec_of(model_type))
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     files = mutated_weights.mutated_files(random.Random(SEED), weights)
     for number, file in enumerate(islice(files, tries(250, 50))):

@@ -53,7 +53,7 @@ def test_saved_weights_come_back_bit_for_bit(model_type, tmp_path):
         for name, tensor in cases.random_weights(model_type, 1).items()
     }
     save_weights(weights, tmp_path / "parent_1.pth")
-    loaded = load_weights(tmp_path / "parent_1.pth", build(10, model_type=model_type, width=cases.TINY))
+    loaded = load_weights(tmp_path / "parent_1.pth", build(10, **cases.spec_of(model_type)))
     assert list(loaded) == list(weights)
     for name, tensor in weights.items():
         assert torch.equal(loaded[name], tensor)

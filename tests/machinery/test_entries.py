@@ -137,7 +137,7 @@ def of(jobs: set[str], rule: str) -> set[str]:
 
 
 def test_a_network_s_module_is_code_of_its_experiments_alone(changed_by):
-    changed = changed_by(file_of(MODEL_TYPES["RESNET18"][0]))
+    changed = changed_by(file_of(MODEL_TYPES["RESNET18"].network))
     assert {job.split()[1] for job in changed} == {"residual"}
     assert {job.split()[0] for job in changed} == {"train", "fuse", *OF_MODELS, "measure_connectivity"}
 
@@ -246,7 +246,7 @@ def test_correlation_s_statistics_are_code_of_what_computes_them(changed_by):
 
 def test_every_entry_names_something():
     named = [entries.BIASES, entries.REPAIR, entries.FINETUNE, *ALIGNMENTS.values(), *MERGES.values()]
-    named += [entry for entry, _ in MODEL_TYPES.values()] + [plot.draw for plot in PLOTS.values()]
+    named += [entry.network for entry in MODEL_TYPES.values()] + [plot.draw for plot in PLOTS.values()]
     named += [data_set.read for data_set in DATA_SETS.values()]
     named += [metric.compute for metric in METRICS.values() if metric.compute]
     assert all(callable(resolve(entry)) for entry in named)

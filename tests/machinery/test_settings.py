@@ -249,7 +249,7 @@ def test_equal_settings_look_equal():
         (
             "experiments.digits_vgg11.width",
             [0.5],
-            "expected a number above 0, 1 for the network as published, or",
+            "expected a number above 0, 1 for a VGG11 or ResNet18 as published, or",
         ),
         (
             "experiments.digits_vgg11.parents",
@@ -473,6 +473,19 @@ OWN = {"model_type": None, "architecture": "mine.nets:make", "width": None}
             "digits_vgg11.width: torchvision's networks have no width; leave it out",
         ),
         ({"parents": 3, "width": [0.1, 0.2]}, TRANSPORT, "width: 2 widths for 3 parents"),
+        ({"depth": 2}, None, "digits_vgg11.depth: VGG11_NOBIAS_NOBN has none; leave it out"),
+        (
+            {"model_type": "MLP", "width": [8, 0.5]},
+            TRANSPORT,
+            "config: experiments.digits_vgg11.width: 0.5 is not right; expected a whole number of units per "
+            "hidden layer of an MLP, at least 1",
+        ),
+        ({"model_type": "MLP", "width": 1e9}, None, "width: 1000000000.0 is too large; at most 65,536 makes"),
+        (
+            OWN | {"depth": 2},
+            TRANSPORT,
+            "digits_vgg11.depth: only a model_type MLP has a depth; leave it out",
+        ),
         ({"width": [0.1, 0.2]}, None, "fusions: 'naive_fused' (average) needs parents of equal width"),
         (
             {"width": [0.1, 0.2]},
@@ -547,6 +560,14 @@ def test_a_fusion_that_makes_sense_comes_through_as_it_was_written(config, fusio
 )
 def test_each_parent_has_a_width_where_the_architecture_has_any(config, settings, widths):
     assert changed(config, TRANSPORT, **settings)["widths"] == widths
+
+
+def test_an_mlp_has_whole_numbers_of_layers_and_units(config):
+    assert "depth" not in changed(config, TRANSPORT)
+    usual = changed(config, TRANSPORT, model_type="MLP", width=None)
+    assert (usual["depth"], usual["widths"]) == (3, [512, 512])
+    own = changed(config, TRANSPORT, width=[8.0, 4], depth=2.0)
+    assert (repr(own["depth"]), repr(own["widths"])) == ("2", "[8, 4]")
 
 
 def test_images_are_32_pixels_wide_unless_told_otherwise(config):

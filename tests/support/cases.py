@@ -23,11 +23,13 @@ ALL_MODEL_TYPES = (
     "RESNET18_NOBIAS",
     "RESNET18_NOBN",
     "RESNET18_NOBIAS_NOBN",
+    "MLP",
 )
 VGG_TYPES = ALL_MODEL_TYPES[:4]
-RESNET_TYPES = ALL_MODEL_TYPES[4:]
+RESNET_TYPES = ALL_MODEL_TYPES[4:8]
 NUM_CLASSES = 10
 TINY = 0.0625  # of the published width: 4 to 32 channels
+MLP_UNITS = 512  # of a hidden layer where `width` is 1
 
 # The two positions of VGG11's convolutions in its Sequential, which counts conv, (norm,) ReLU and pool.
 VGG11_CONVS = {
@@ -72,7 +74,7 @@ RESNET18_NORM_OF = {"conv1": "bn1"} | {
 
 
 def has_norm(model_type: str) -> bool:
-    return not model_type.endswith("NOBN")
+    return not model_type.endswith("NOBN") and model_type != "MLP"
 
 
 def has_bias(model_type: str) -> bool:
@@ -83,9 +85,15 @@ def is_vgg(model_type: str) -> bool:
     return model_type.startswith("VGG11")
 
 
+def spec_of(model_type: str, width: float = TINY) -> dict:
+    """How `build` is told to make a network of this width, relative to its usual one."""
+    units = max(1, round(width * MLP_UNITS))
+    return {"model_type": model_type, "width": units if model_type == "MLP" else width}
+
+
 def network_of(model_type: str, width: float = TINY) -> nn.Module:
     """The network in float64, so that rounding hides nothing."""
-    return build(NUM_CLASSES, model_type=model_type, width=width).double()
+    return build(NUM_CLASSES, **spec_of(model_type, width)).double()
 
 
 def random_weights(model_type: str, seed: int, width: float = TINY) -> dict[str, torch.Tensor]:
@@ -107,7 +115,7 @@ def random_weights(model_type: str, seed: int, width: float = TINY) -> dict[str,
 @cache
 def trained_weights(model_type: str, parent: int) -> dict[str, torch.Tensor]:
     """Weights after an epoch on some digits, in float64; made once per process."""
-    network = build(NUM_CLASSES, model_type=model_type, width=TINY)
+    network = build(NUM_CLASSES, **spec_of(model_type))
     initialise(network, generator(model_type, parent, "initial weights"))
     images = digits()
     trained = train(

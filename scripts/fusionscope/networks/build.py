@@ -1,10 +1,10 @@
-"""Networks by name: the study's VGG11 and ResNet18 for 32x32 images, or any other architecture.
+"""Networks by name: the study's VGG11 and ResNet18 for 32x32 images, an MLP, or any other architecture.
 
 The parameter names of the study's follow the layout in which CIFAR weights of these networks are
 commonly published, so that such files load as they are.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from fusionscope.graph.trace import INPUT_SHAPE, input_shape, reference_tensor
 from fusionscope.networks.biases import give_biases, warn_once
 from fusionscope.networks.external import make_architecture, reason
 from fusionscope.networks.initialise import REDRAWS, global_stream, initialise
-from fusionscope.networks.model_types import MODEL_TYPES
+from fusionscope.networks.model_types import MODEL_TYPES, network_options
+from fusionscope.options import unknown
 from fusionscope.registry import resolve
 from fusionscope.weights import is_extra_state, load_weights, set_weights
 
@@ -27,24 +28,27 @@ def build(
     model_type: str | None = None,
     architecture: str | None = None,
     width: float | None = None,
+    depth: int | None = None,
     input_size: int = INPUT_SHAPE[1],
     biases: bool = False,
 ) -> nn.Module:
     """A network in eval mode that knows its `input_shape`; its weights are its maker's default.
 
     Either `model_type`, one of MODEL_TYPES, or `architecture`, such as `torchvision:resnet50` or
-    `my_package.nets:make`. With `biases`, every layer that repair renormalises has one (see
-    `give_biases`). Raises InputError if there is no such network, or none for images (3, `input_size`,
-    `input_size`).
+    `my_package.nets:make`. `width` and `depth` are options of the model type, which has defaults for them.
+    With `biases`, every layer that repair renormalises has one (see `give_biases`). Raises InputError if
+    there is no such network, or none for images (3, `input_size`, `input_size`), and for an option that it
+    does not have.
     """
+    shape = (INPUT_SHAPE[0], input_size, input_size)
     if architecture is None:
-        network_class, options = MODEL_TYPES[str(model_type)]
-        make: Callable[..., nn.Module] = resolve(network_class)  # type: ignore[assignment]  # see the table
-        network = make(num_classes, 1.0 if width is None else width, **options)
+        network = make_model_type(model_type, num_classes, shape, {"width": width, "depth": depth})
+    elif depth is not None:
+        raise InputError(f"architecture {architecture}: has no 'depth'; leave it out")
     else:
         network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
     network.eval()
-    network.input_shape = (INPUT_SHAPE[0], input_size, input_size)  # type: ignore[assignment]  # no tensor
+    network.input_shape = shape  # type: ignore[assignment]  # no tensor
     name = model_type or f"architecture {architecture}"
     check_fits(network, num_classes, name)
     if any(map(is_extra_state, network.state_dict())):
@@ -54,6 +58,20 @@ def build(
     if biases:
         give_biases(network)
     return network
+
+
+def make_model_type(
+    name: str | None, num_classes: int, input_shape: tuple[int, int, int], given: Mapping[str, float | None]
+) -> nn.Module:
+    """A network of MODEL_TYPES with the options `given`, where they are not None; raises as `build` does."""
+    if name not in MODEL_TYPES:
+        raise InputError(f"build.model_type: {unknown(name, list(MODEL_TYPES))}")
+    try:
+        options = network_options(name, {key: value for key, value in given.items() if value is not None})
+    except InputError as error:
+        raise InputError(f"build.{error}") from None
+    entry = MODEL_TYPES[name]
+    return resolve(entry.network)(num_classes, input_shape=input_shape, **entry.arguments, **options)
 
 
 def load_network(path: str | Path, num_classes: int, **spec: Any) -> nn.Module:

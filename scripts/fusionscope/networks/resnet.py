@@ -47,10 +47,18 @@ class ResNet18(nn.Module):
     layer3: nn.Sequential
     layer4: nn.Sequential
 
-    def __init__(self, num_classes: int, width: float = 1.0, *, bias: bool, batch_norm: bool):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        input_shape: tuple[int, int, int],
+        width: float,
+        bias: bool,
+        batch_norm: bool,
+    ):
         super().__init__()
         channels = scaled(RESNET18_STAGES[0][0], width)
-        self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
         for number, (stage, stride) in enumerate(RESNET18_STAGES, start=1):
             blocks = []
@@ -61,7 +69,7 @@ class ResNet18(nn.Module):
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
         self.linear = nn.Linear(channels, num_classes, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, 3, 32, 32) -> (n, classes) logits
+    def forward(self, x: Tensor) -> Tensor:  # (n, channels, 32, 32) -> (n, classes) logits
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.linear(torch.flatten(F.avg_pool2d(x, 4), 1))

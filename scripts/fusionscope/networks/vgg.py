@@ -11,10 +11,18 @@ VGG11_STAGES = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512
 class VGG11(nn.Module):
     """Eight convolutions and one linear layer; `width` scales the number of channels."""
 
-    def __init__(self, num_classes: int, width: float = 1.0, *, bias: bool, batch_norm: bool):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        input_shape: tuple[int, int, int],
+        width: float,
+        bias: bool,
+        batch_norm: bool,
+    ):
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 3
+        channels = input_shape[0]
         for stage in VGG11_STAGES:
             if isinstance(stage, str):
                 layers.append(nn.MaxPool2d(2))
@@ -28,5 +36,5 @@ class VGG11(nn.Module):
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, num_classes, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:  # (n, 3, 32, 32) -> (n, classes) logits
+    def forward(self, x: Tensor) -> Tensor:  # (n, channels, 32, 32) -> (n, classes) logits
         return self.classifier(torch.flatten(self.features(x), 1))

@@ -37,6 +37,8 @@ NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def first_and_last(model_type: str) -> tuple[str, str]:
+    if model_type == "MLP":
+        return "hidden.0", "classifier"
     return ("features.0", "classifier") if cases.is_vgg(model_type) else ("conv1", "linear")
 
 
@@ -59,6 +61,10 @@ def groups_by_hand(model_type: str) -> dict[str, tuple[list, set, set]]:
         streams = {conv: ((conv, before),) for before, conv in zip((None, *convs), convs, strict=False)}
         norm_of = dict(zip(convs, cases.VGG11_NORMS, strict=True))
         last, classifier = convs[-1], "classifier"
+    elif model_type == "MLP":
+        layers = ("hidden.0", "hidden.2", "hidden.4")
+        streams = {layer: ((layer, before),) for before, layer in zip((None, *layers), layers, strict=False)}
+        last, classifier = layers[-1], "classifier"
     else:
         streams, norm_of = cases.RESNET18_STREAMS, cases.RESNET18_NORM_OF
         last, classifier = "layer4.0.conv2", "linear"
@@ -66,7 +72,7 @@ def groups_by_hand(model_type: str) -> dict[str, tuple[list, set, set]]:
     for name, writers in streams.items():
         others = set()
         for layer, _ in writers:
-            if bias and cases.is_vgg(model_type):  # ResNet18's convolutions never have one
+            if bias and model_type not in cases.RESNET_TYPES:  # whose convolutions never have one
                 others.add((f"{layer}.bias", 0))
             if norm:
                 others |= {(f"{norm_of[layer]}.{part}", 0) for part in NORM_PARTS}

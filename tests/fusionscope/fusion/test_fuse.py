@@ -588,7 +588,7 @@ def test_a_naive_child_shares_no_memory_with_its_parents():
 @every_aligning_method
 @pytest.mark.parametrize("name", ["VGG11", "VGG11_NOBIAS_NOBN", "RESNET18"])
 def test_float32_parents_give_a_float32_child_that_fits_the_network(name, method):
-    network = build(cases.NUM_CLASSES, model_type=name, width=cases.TINY)
+    network = build(cases.NUM_CLASSES, **cases.spec_of(name))
     a, b = (
         {k: v.float() if v.is_floating_point() else v for k, v in nets.weights_of(name, seed).items()}
         for seed in (1, 2)

@@ -160,11 +160,9 @@ def test_biases_are_given_where_they_are_missing_and_change_no_output():
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_biases_that_are_there_already_stay(model_type):
-    plain, with_biases = (
-        build(10, model_type=model_type, width=cases.TINY, biases=biases) for biases in (False, True)
-    )
+    plain, with_biases = (build(10, **cases.spec_of(model_type), biases=biases) for biases in (False, True))
     gained = set(with_biases.state_dict()) - set(plain.state_dict())
     needs = not cases.has_norm(model_type) and (
-        not cases.is_vgg(model_type) or not cases.has_bias(model_type)
+        model_type in cases.RESNET_TYPES or not cases.has_bias(model_type)
     )
     assert gained == ({f"{name}.bias" for name in renormalised_layers(plain)} if needs else set())

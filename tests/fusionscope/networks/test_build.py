@@ -92,7 +92,7 @@ def test_full_resnet18_has_as_many_parameters_as_summed_by_hand():
 @pytest.mark.parametrize("width", [0.01, 0.0625, 0.3, 1.0])
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_every_network_gives_one_finite_logit_per_class_at_every_width(model_type, width):
-    network = build(7, model_type=model_type, width=width)
+    network = build(7, **cases.spec_of(model_type, width))
     initialise(network, generator(0))
     with torch.no_grad():
         logits = network(torch.randn(2, 3, 32, 32, generator=generator(1)))
@@ -109,7 +109,7 @@ def test_width_scales_the_channels_and_leaves_at_least_one():
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_a_built_network_is_in_eval_mode(model_type):
-    assert not any(module.training for module in build(10, model_type=model_type, width=cases.TINY).modules())
+    assert not any(module.training for module in build(10, **cases.spec_of(model_type)).modules())
 
 
 @pytest.mark.parametrize("model_type", ["VGG11", "VGG11_NOBN", "RESNET18", "RESNET18_NOBN"])
@@ -141,8 +141,8 @@ def test_convolutions_start_with_the_variance_of_he_and_unnormalised_branches_at
 
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
-def test_everything_but_convolutions_starts_as_documented(model_type):
-    network = build(10, model_type=model_type, width=0.25)
+def test_everything_but_hidden_weights_starts_as_documented(model_type):
+    network = build(10, **cases.spec_of(model_type, width=0.25))
     with torch.no_grad():  # whatever was there before must be gone
         for tensor in (*network.parameters(), *network.buffers()):
             tensor.fill_(7)
@@ -156,16 +156,71 @@ def test_everything_but_convolutions_starts_as_documented(model_type):
             assert module.bias.eq(0).all()
             assert module.running_mean.eq(0).all()
             assert module.num_batches_tracked == 0
-        if isinstance(module, nn.Linear):
-            bound = 1 / math.sqrt(128)
-            largest = module.weight.abs().max().item()
-            # of 1,280 uniform draws the largest is within 2% of the end but for e^-25
-            assert 0.98 * bound < largest <= bound
+    classifier = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    bound = 1 / math.sqrt(128)
+    largest = classifier.weight.abs().max().item()
+    # of 1,280 uniform draws the largest is within 2% of the end but for e^-25
+    assert 0.98 * bound < largest <= bound
+
+
+def test_hidden_layers_of_an_mlp_start_with_the_variance_of_he():
+    network = build(10, model_type="MLP", depth=2, width=64)
+    initialise(network, generator(3))
+    for layer in (network.hidden[0], network.hidden[2]):
+        expected = 2 / layer.in_features
+        # as for convolutions above
+        tolerance = 6 * math.sqrt(2 / layer.weight.numel())
+        assert layer.weight.var().item() == pytest.approx(expected, rel=tolerance)
+        assert abs(layer.weight.mean().item()) < 6 * math.sqrt(expected / layer.weight.numel())
+
+
+def test_an_mlp_is_linear_layers_with_relu_between_them_on_the_flattened_image():
+    """Against PyTorch's own Sequential, for several depths; ReLU is between the layers and not at the end."""
+    images = torch.randn(5, 3, 8, 8, generator=generator(2))
+    for depth in (1, 4):
+        network = build(7, model_type="MLP", depth=depth, width=6, input_size=8)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs in [192, *[6] * (depth - 1)]:
+            layers += [nn.Linear(inputs, 6), nn.ReLU()]
+        same = nn.Sequential(*layers, nn.Linear(6, 7))
+        same.load_state_dict(dict(zip(same.state_dict(), network.state_dict().values(), strict=True)))
+        assert torch.equal(network(images), same(images))
+        assert network(images).min() < 0
+
+
+def test_an_mlp_is_that_of_git_re_basin_unless_told_otherwise():
+    units = [layer.out_features for layer in build(10, model_type="MLP").hidden[::2]]
+    assert units == [512, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"model_type": "VGG11", "depth": 2}, "build.depth: VGG11 has none; leave it out"),
+        (
+            {"model_type": "MLP", "width": 0.5},
+            "build.width: 0.5 is not right; expected a whole number of units",
+        ),
+        ({"model_type": "MLP", "depth": 0}, "build.depth: 0 is not right; expected a whole number of hidden"),
+        ({"model_type": "MLP", "depth": 1001}, "build.depth: 1001 is too large; at most 1,000 makes sense"),
+        ({"model_type": "VGG11", "width": 0}, "build.width: 0 is not right; expected a number above 0"),
+        ({"model_type": "MPL"}, "build.model_type: 'MPL' is not known; did you mean 'MLP'?"),
+        ({}, "build.model_type: None is not known; known are VGG11"),
+        (
+            {"architecture": "torchvision:resnet18", "depth": 2},
+            "torchvision:resnet18: has no 'depth'; leave it",
+        ),
+    ],
+)
+def test_a_network_refuses_what_its_type_does_not_have(spec, sentence):
+    with pytest.raises(InputError) as refusal:
+        build(10, **spec)
+    assert sentence in str(refusal.value)
 
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_fresh_weights_depend_on_the_generator_and_on_nothing_else(model_type):
-    one, same, other = (build(10, model_type=model_type, width=cases.TINY) for _ in range(3))
+    one, same, other = (build(10, **cases.spec_of(model_type)) for _ in range(3))
     branches_at_zero = model_type.startswith("RESNET18") and not cases.has_norm(model_type)
     initialise(one, generator(1))
     torch.manual_seed(1234)  # the global state plays no part
@@ -249,7 +304,7 @@ def test_fresh_weights_of_torchvision_depend_on_the_generators_seed_alone():
 
 @pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_an_initialised_network_of_the_study_is_a_built_one_with_our_weights(model_type):
-    spec = {"model_type": model_type, "width": cases.TINY}
+    spec = cases.spec_of(model_type)
     network = build(10, **spec)
     initialise(network, generator(1))
     found = initialised(generator(1), 10, **spec).state_dict()

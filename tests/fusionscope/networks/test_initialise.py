@@ -81,7 +81,7 @@ def test_signals_keep_their_scale_through_relu_layers_with_he_and_lose_it_by_def
 @pytest.mark.parametrize("initialisation", REDRAWS)
 @pytest.mark.parametrize(
     "spec",
-    [{"model_type": name, "width": cases.TINY} for name in cases.ALL_MODEL_TYPES]
+    [cases.spec_of(name) for name in cases.ALL_MODEL_TYPES]
     + [{"architecture": "torchvision:squeezenet1_1", "input_size": 64}],
     ids=lambda spec: next(iter(spec.values())),
 )

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import cases
 import pytest
 import torch
 from measure_cases import WIDTH, random_images, randomise
@@ -25,7 +26,6 @@ from fusionscope.measures.input.lipschitz import (
 )
 from fusionscope.measures.input.operator_norms import NoBound, convolution_norm, lipschitz_upper_bound
 from fusionscope.networks.build import build, initialised
-from fusionscope.networks.model_types import MODEL_TYPES
 
 INPUT = (3, 32, 32)
 
@@ -225,9 +225,9 @@ def test_images_are_among_the_starts():
     assert lipschitz(network, images, **options) == Measurement(found)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_lower_bounds_never_exceed_the_upper_bound(model_type):
-    network = randomise(build(10, model_type=model_type, width=WIDTH), seed=4)
+    network = randomise(build(10, **cases.spec_of(model_type)), seed=4)
     found = measure_input_space(network, random_images(3), seed=0, starts=2, power_iterations=8)
     upper = found["lipschitz_upper_bound"].value
     assert 0 < found["lipschitz_constant"].value <= upper

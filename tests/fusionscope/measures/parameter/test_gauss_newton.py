@@ -2,10 +2,11 @@
 
 import math
 
+import cases
 import numpy as np
 import pytest
 import torch
-from measure_cases import WIDTH, dense_hessian, random_images, randomise, smooth_network
+from measure_cases import dense_hessian, random_images, randomise, smooth_network
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import densenet121, mobilenet_v3_small, resnet18, shufflenet_v2_x0_5
@@ -26,7 +27,6 @@ from fusionscope.measures.parameter.gauss_newton import (
 )
 from fusionscope.measures.parameter.hessian import measure_hessian
 from fusionscope.networks.build import build
-from fusionscope.networks.model_types import MODEL_TYPES
 
 
 class Residual(nn.Module):
@@ -255,9 +255,9 @@ def test_pullbacks_are_those_of_the_jacobian(images):
             )
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", cases.ALL_MODEL_TYPES)
 def test_the_study_s_networks_are_piecewise_linear(model_type):
-    network = randomise(build(10, model_type=model_type, width=WIDTH), seed=1)
+    network = randomise(build(10, **cases.spec_of(model_type)), seed=1)
     assert is_piecewise_linear(network)
 
 
