@@ -19,7 +19,8 @@ with job.running(snakemake) as running:
     definition, training = check_fusion(snakemake.params.fusion), None
 
     def images_of(split: str) -> Images:
-        return load_images(snakemake.input.data, split, specs[0]["input_size"]).to(device)
+        shape = specs[0]["input_size"], specs[0]["channels"]
+        return load_images(snakemake.input.data, split, *shape).to(device)
 
     images = images_of("train")
     # the same images for every fusion of the experiment

@@ -20,7 +20,7 @@ with job.running(snakemake) as running:
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
     spec = params.network
-    images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
+    images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
     # the images of the searches, the same for every model of the experiment
     sample = images.sample(params.images, generator(experiment, "flatness images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)

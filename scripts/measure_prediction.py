@@ -17,8 +17,8 @@ with job.running(snakemake) as running:
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
     spec = snakemake.params.network
-    train_images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
-    test_images = load_images(snakemake.input.data, "test", spec["input_size"]).to(device)
+    train_images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
+    test_images = load_images(snakemake.input.data, "test", spec["input_size"], spec["channels"]).to(device)
     network = load_network(snakemake.input.weights, test_images.num_classes, **spec).to(device)
     measurements = measure_prediction_space(
         network,

@@ -18,7 +18,7 @@ with job.running(snakemake) as running:
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
 
     spec = snakemake.params.network
-    images = load_images(snakemake.input.data, "train", spec["input_size"]).to(device)
+    images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
     # the same images for every model of the experiment
     sample = images.sample(recipe.pop("images"), generator(experiment, "flatness images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)

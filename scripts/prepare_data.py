@@ -15,7 +15,8 @@ with job.running(snakemake) as running:
     folder = source.get("folder", snakemake.resources.data_dir)
     if "images" in source:
         pictures.record(folder, snakemake.output[0], source["images"])
-    arrays = prepare(source["name"], folder, source.get("normalisation", PUBLISHED))
+    shape = {key: source[key] for key in ("channels", "size") if key in source}
+    arrays = prepare(source["name"], folder, source.get("normalisation", PUBLISHED), **shape)
     for name, array in arrays.items():
         running.log.info("%s: %s %s", name, array.shape, array.dtype)
     for label, class_name in enumerate(arrays.get("class_names", [])):

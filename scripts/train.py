@@ -20,9 +20,9 @@ with job.running(snakemake) as running:
     role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
 
     spec = snakemake.params.network
-    size = spec["input_size"]
-    train_images = load_images(snakemake.input.data, "train", size).to(device)
-    validation_images = load_images(snakemake.input.data, "validation", size).to(device)
+    shape = spec["input_size"], spec["channels"]
+    train_images = load_images(snakemake.input.data, "train", *shape).to(device)
+    validation_images = load_images(snakemake.input.data, "validation", *shape).to(device)
     network = initialised(
         generator(*role, "initial weights"),
         train_images.num_classes,

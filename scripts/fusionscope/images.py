@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fusionscope.errors import InputError
 from fusionscope.prepared import damaged, read_arrays
 
 CROP_PADDING = 4  # pixels on each side, the CIFAR convention
@@ -27,6 +28,7 @@ class Images:
     std: Tensor  # (3,)
     num_classes: int
     size: int | None = None  # pixels on each side that batches are resized to; None: as they are
+    channels: int = 3  # of batches: 3, or 1 where the pixels are grey
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,10 +49,9 @@ class Images:
         return self.take(order[:count])
 
     def normalised(self) -> Tensor:
-        """(n, 3, height, width) float32, channel-wise (pixels / 255 - mean) / std, resized to `size`."""
-        scale = (255 * self.std).view(1, 3, 1, 1)
-        offset = (self.mean / self.std).view(1, 3, 1, 1)
-        batch = self.pixels / scale - offset  # one channel broadcasts to three
+        """(n, channels, height, width) float32, channel-wise (pixels / 255 - mean) / std, of the `size`."""
+        mean, std = (constants[: self.channels].view(1, -1, 1, 1) for constants in (self.mean, self.std))
+        batch = self.pixels / (255 * std) - mean / std  # one channel of pixels broadcasts to three
         if self.size is None or batch.shape[-2:] == (self.size, self.size):
             return batch
         return F.interpolate(batch, (self.size, self.size), mode="bilinear", antialias=True)
@@ -63,11 +64,12 @@ class Images:
             yield batch.normalised(), batch.labels
 
 
-def load_images(path: str | Path, split: str, size: int | None = None) -> Images:
+def load_images(path: str | Path, split: str, size: int | None = None, channels: int = 3) -> Images:
     """The `split` (train, validation or test) of a file of the arrays that `preparation.prepare` gives.
 
-    Batches are resized to `size` pixels on each side; without it images stay as they are. Raises InputError
-    for a file that is damaged, or lacks the split.
+    Batches are resized to `size` pixels on each side; without it images stay as they are. They have 3
+    `channels`, or 1 if the file's images are grey. Raises InputError for a file that is damaged, lacks the
+    split, or has images in colour where grey ones are asked for.
     """
     names = (f"{split}_pixels", f"{split}_labels", "mean", "std", "num_classes")
     pixels, labels, mean, std, classes = read_arrays(path, names)
@@ -85,6 +87,8 @@ def load_images(path: str | Path, split: str, size: int | None = None) -> Images
     )
     if not fit:
         raise damaged(path, "its arrays do not fit together")
+    if channels < pixels.shape[1]:
+        raise InputError(f"{path}: has images in colour; prepare them anew with one channel")
     return Images(
         pixels=torch.from_numpy(pixels),
         labels=torch.from_numpy(labels).long(),
@@ -92,6 +96,7 @@ def load_images(path: str | Path, split: str, size: int | None = None) -> Images
         std=torch.from_numpy(std),
         num_classes=int(classes),
         size=size,
+        channels=channels,
     )
 
 

@@ -233,6 +233,8 @@ def reason_for_shapes(wrong: list[str], names: list[str]) -> str:
     last = names[-1].rpartition(".")[0]
     if all(name.rpartition(".")[0] == last for name in wrong):  # the last layer's alone: other classes
         return "is 'dataset' right in config.yaml, and has it as many classes?"
+    if wrong == names[:1]:  # the first layer's alone: other images
+        return "are 'channels' and 'input_size' right in config.yaml?"
     return f"are 'model_type' and 'width' right in config.yaml? ({len(wrong)} of {len(names)} shapes differ)"
 
 

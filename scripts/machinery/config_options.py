@@ -43,7 +43,7 @@ from fusionscope.options import (
 )
 from fusionscope.report.plot_table import PLOTS
 from fusionscope.training.data_sets import DATA_SETS
-from fusionscope.training.normalisation import PUBLISHED, Normalisation
+from fusionscope.training.normalisation import PUBLISHED, Channels, Normalisation, check_channels
 from fusionscope.training.recipes import TrainingRecipe
 
 IMAGE_FOLDER = "image_folder"  # the data set that needs a path
@@ -197,7 +197,14 @@ class Experiment(Options):
         default=None, description="Hidden layers of an MLP, which has 3 unless given."
     )
     input_size: Annotated[Count, expecting("a whole number of pixels, at least 1")] = Field(
-        default=32, description="Pixels on each side that images are resized to."
+        default=32,
+        description="Pixels on each side that images are resized to. Digits of 8 and Fashion-MNIST of 28 are "
+        "as published; other sizes are made from images of 32: digits enlarged, Fashion-MNIST with a border.",
+    )
+    channels: Channels = Field(
+        default=3,
+        description="Of images and networks: 3, in which grey images are repeated, or 1, in which colours "
+        "become grey.",
     )
     parents: Annotated[
         Several,
@@ -238,6 +245,9 @@ class Experiment(Options):
         if (self.dataset == IMAGE_FOLDER) != (self.image_folder is not None):
             raise OptionError("'dataset: image_folder' and 'image_folder: <path>' go together")
         self.check_network_options()
+        check_channels(self.normalisation, self.channels)
+        if self.channels != 3 and str(self.architecture).startswith("torchvision:"):
+            raise OptionError("torchvision's networks take 3; leave it out", key="channels")
         if isinstance(self.width, list) and len(self.width) != self.parents:
             raise OptionError(
                 f"{len(self.width)} widths for {self.parents} parents; give one number for all, or one each",

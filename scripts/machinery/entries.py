@@ -25,7 +25,9 @@ Entries = dict[str, Any]  # `module:name` -> what its table says besides
 def of_data_set(name: str) -> Entries:
     """What reads a data set, and what its images look like."""
     data_set = DATA_SETS[name]
-    return {data_set.read: plain([data_set.num_classes, data_set.mean, data_set.std])}
+    told = [data_set.num_classes, data_set.mean, data_set.std, data_set.size, data_set.grey]
+    enlarge: Entries = {} if data_set.enlarge is None else {data_set.enlarge: None}
+    return {data_set.read: plain(told)} | enlarge
 
 
 def of_network(network: Mapping[str, Any]) -> Entries:

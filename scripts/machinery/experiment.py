@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionscope.fusion.options import looks_at_images
+from fusionscope.training.data_sets import DATA_SETS, SIZE
 from fusionscope.training.normalisation import PUBLISHED
 from machinery.settings import plain
 
@@ -86,7 +87,8 @@ class Experiment:
             return network | {"biases": True} if self.definition(model).get("repair") else network
         settings = self.settings
         network = {key: settings[key] for key in ("model_type", "architecture") if settings.get(key)}
-        network |= {key: settings.get(key) for key in ("input_size", "depth")} | {"width": self.width(model)}
+        network |= {key: settings.get(key) for key in ("input_size", "channels", "depth")}
+        network["width"] = self.width(model)
         return plain({key: value for key, value in network.items() if value is not None})
 
     # fusions
@@ -121,9 +123,24 @@ class Experiment:
     @property
     def data(self) -> str:
         """The prepared data; image folders, and images normalised otherwise, are the experiment's own."""
-        dataset = self.settings["dataset"]
-        own = dataset == "image_folder" or self.settings["normalisation"] != PUBLISHED
-        return f"data/{dataset}_{self.name}.npz" if own else f"data/{dataset}.npz"
+        dataset, shape = self.settings["dataset"], self.prepared_shape
+        if dataset == "image_folder" or self.settings["normalisation"] != PUBLISHED:
+            return f"data/{dataset}_{self.name}.npz"
+        # no experiment's name begins with a digit
+        channels = "_1_channel" if "channels" in shape else ""
+        size = f"_{shape['size']}x{shape['size']}" if "size" in shape else ""
+        return f"data/{dataset}{channels}{size}.npz"
+
+    @property
+    def prepared_shape(self) -> dict[str, int]:
+        """What `prepare` is told of the images' `channels` and `size`, where they are not the usual ones.
+
+        Images of another size than that in which they are published are resized when they are read.
+        """
+        data_set, size, channels = (self.settings[key] for key in ("dataset", "input_size", "channels"))
+        entry = DATA_SETS[data_set]
+        shape = {} if entry.grey or channels == 3 else {"channels": channels}
+        return shape | ({"size": size} if size == entry.size != SIZE else {})
 
     def folder(self, seed: int | str) -> str:
         return f"experiments/{self.name}/{self.name}_seed{seed}"

@@ -374,19 +374,22 @@ class Study:
         return {"plot": self.plot(wildcards).label}
 
     def data_source(self, wildcards: Any) -> dict[str, Any]:
-        """What a prepared file is made of: a data set and, in an experiment's own file, which images and how
-        they are normalised."""
+        """What a prepared file is made of: a data set, its images' size and channels where they are not the
+        usual ones and, in an experiment's own file, which images and how they are normalised."""
         path = f"data/{wildcards.dataset}.npz"
-        readers = [experiment.settings for experiment in self.experiments.values() if experiment.data == path]
+        readers = [experiment for experiment in self.experiments.values() if experiment.data == path]
         if not readers:
             return {"name": wildcards.dataset}
-        settings = readers[0]
+        settings = readers[0].settings
         source: dict[str, Any] = {"name": settings["dataset"]}
         if "image_folder" in settings:
             folder = settings["image_folder"]
             source = {"folder": folder, "name": "image_folder", "images": pictures.version(folder, path)}
+        source |= readers[0].prepared_shape
         if settings["normalisation"] != PUBLISHED:
             source["normalisation"] = plain(settings["normalisation"])
+            if settings["channels"] != 3:  # as many numbers as there are channels
+                source["channels"] = settings["channels"]
         return source
 
     # the code that results depend on

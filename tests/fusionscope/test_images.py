@@ -192,3 +192,20 @@ def test_a_prepared_file_is_read_at_the_size_asked_for(tmp_path):
     images = load_images(tmp_path / "digits.npz", "test", size=64)
     assert images.take(torch.arange(2)).normalised().shape == (2, 3, 64, 64)
     assert images.pixels.shape[-2:] == (32, 32)  # in memory as they were
+
+
+def test_one_channel_of_grey_images_is_normalised_by_the_first_constants():
+    found = replace(numbered(2), channels=1).normalised()
+    assert found.shape == (2, 1, 2, 2)
+    assert found[1, 0, 0, 0].item() == pytest.approx((1 / 255 - 0.1) / 0.5, abs=1e-6)
+    assert torch.equal(found, numbered(2).normalised()[:, :1])
+
+
+def test_a_prepared_file_is_read_with_one_channel_if_it_is_grey(tmp_path):
+    arrays = prepare("digits", tmp_path, size=8)
+    np.savez(tmp_path / "digits.npz", **arrays)
+    images = load_images(tmp_path / "digits.npz", "test", size=8, channels=1)
+    assert images.sample(2, generator(0)).normalised().shape == (2, 1, 8, 8)
+    np.savez(tmp_path / "colour.npz", **arrays | {"test_pixels": arrays["test_pixels"].repeat(3, axis=1)})
+    with pytest.raises(InputError, match=r"colour\.npz: has images in colour; prepare them anew with one"):
+        load_images(tmp_path / "colour.npz", "test", channels=1)

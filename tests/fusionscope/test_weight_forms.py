@@ -228,6 +228,11 @@ REFUSED = {
         ": features.0.weight is (8, 3, 3, 3), expected (4, 3, 3, 3): "
         "are 'model_type' and 'width' right in config.yaml? (49 of 58 shapes differ)",
     ),
+    "other images": (
+        lambda net: build(10, **SPEC, channels=1).state_dict(),
+        ": features.0.weight is (4, 1, 3, 3), expected (4, 3, 3, 3): "
+        "are 'channels' and 'input_size' right in config.yaml?",
+    ),
     "other classes": (
         lambda net: build(100, **SPEC).state_dict(),
         ": classifier.weight is (100, 32), expected (10, 32): "

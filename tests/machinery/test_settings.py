@@ -89,8 +89,9 @@ def test_the_shipped_experiments_are_what_they_were(config, name):
         part for space in spaces for part in (parameter if space == "parameter" else [space])
     ]
     assert {key: now[key] for key in before} == before
-    assert now["normalisation"] == "published"
-    assert now.keys() - before.keys() == {"training", "measurements", "fusions", "spaces", "normalisation"}
+    added = {"normalisation": "published", "channels": 3}
+    assert {key: now[key] for key in added} == added
+    assert now.keys() - before.keys() == {"training", "measurements", "fusions", "spaces", *added}
 
 
 @pytest.mark.parametrize("name", BEFORE["fusions"])
@@ -139,7 +140,14 @@ ONE_OF = "is not right; expected published, measured, or both mean and std"
         ("study", f"normalisation: 'study' {ONE_OF}"),
         (0.5, f"normalisation: 0.5 {ONE_OF}"),
         ({"mean": [0.5] * 3}, "normalisation: the key 'std' is missing"),
-        ({"mean": [0.5], "std": [1] * 3}, "normalisation.mean: [0.5] is not right; expected a list of three"),
+        (
+            {"mean": [0.5], "std": [1] * 3},
+            "normalisation.mean: 1 for images of 3; give one number per channel",
+        ),
+        (
+            {"mean": [0.5] * 2, "std": [1] * 3},
+            "normalisation.mean: [0.5, 0.5] is not right; expected a list of",
+        ),
         (
             {"mean": [0.5, 127, 0], "std": [1] * 3},
             "normalisation.mean.1: 127 is not right; expected a number",
@@ -481,6 +489,18 @@ OWN = {"model_type": None, "architecture": "mine.nets:make", "width": None}
             "hidden layer of an MLP, at least 1",
         ),
         ({"model_type": "MLP", "width": 1e9}, None, "width: 1000000000.0 is too large; at most 65,536 makes"),
+        (
+            {"model_type": None, "architecture": "torchvision:resnet18", "width": None, "channels": 1},
+            None,
+            "digits_vgg11.channels: torchvision's networks take 3; leave it out",
+        ),
+        (
+            {"channels": 1, "normalisation": {"mean": [0.5] * 3, "std": [1] * 3}},
+            None,
+            "digits_vgg11.normalisation.mean: 3 for images of 1; give one number per channel",
+        ),
+        ({"channels": 2}, None, "digits_vgg11.channels: 2 is not right; expected 1 (grey) or 3 (colour, or"),
+        ({"channels": True}, None, "digits_vgg11.channels: True is not right; expected 1 (grey) or 3"),
         (
             OWN | {"depth": 2},
             TRANSPORT,

@@ -120,7 +120,7 @@ def test_parents_are_alike_but_for_their_widths_and_a_child_is_as_wide_as_its_re
     study = study_of(mine)
     networks = study.parent_networks(job())
     assert [network.pop("width") for network in networks] == [1, 0.5, 0.25]
-    assert networks == [{"model_type": "VGG11_NOBIAS", "input_size": 32}] * 3
+    assert networks == [{"model_type": "VGG11_NOBIAS", "input_size": 32, "channels": 3}] * 3
     child = study.network(job(model="to_the_third"))
     assert child == networks[0] | {"width": 0.25, "biases": True}
     assert study.reference(job(model="to_the_third")) == "parent_3"
@@ -131,7 +131,7 @@ def test_an_architecture_has_no_width_unless_it_is_asked_for_one():
     mine = tiny_settings(architecture="torchvision:alexnet", input_size=64)
     del mine["experiments"]["tiny"]["model_type"], mine["experiments"]["tiny"]["width"]
     network = study_of(mine).trained_network(job(parent="1"))
-    assert network == {"architecture": "torchvision:alexnet", "input_size": 64}
+    assert network == {"architecture": "torchvision:alexnet", "input_size": 64, "channels": 3}
 
 
 def test_a_child_is_measured_beside_its_parents_and_a_parent_from_its_initial_weights():
@@ -248,6 +248,39 @@ def test_images_that_are_normalised_otherwise_are_prepared_for_their_experiment_
     study = tiny(dataset="image_folder", image_folder=str(tmp_path), normalisation="measured")
     source = study.data_source(SimpleNamespace(dataset="image_folder_tiny"))
     assert (source["name"], source["normalisation"]) == ("image_folder", "measured")
+
+
+@pytest.mark.parametrize(
+    ("changed", "file", "source"),
+    [
+        ({"channels": 1}, "digits", {"name": "digits"}),  # they are grey whatever networks take
+        ({"input_size": 8}, "digits_8x8", {"name": "digits", "size": 8}),
+        ({"input_size": 28}, "digits", {"name": "digits"}),  # resized when they are read
+        (
+            {"dataset": "fashion_mnist", "input_size": 28, "channels": 1},
+            "fashion_mnist_28x28",
+            {"name": "fashion_mnist", "size": 28},
+        ),
+        ({"dataset": "cifar10"}, "cifar10", {"name": "cifar10"}),
+        ({"dataset": "cifar10", "channels": 1}, "cifar10_1_channel", {"name": "cifar10", "channels": 1}),
+        (
+            {"input_size": 8, "channels": 1, "normalisation": {"mean": [0.5], "std": [1]}},
+            "digits_tiny",
+            {"name": "digits", "size": 8, "channels": 1, "normalisation": {"mean": [0.5], "std": [1]}},
+        ),
+    ],
+)
+def test_data_of_one_shape_are_prepared_once_for_all_experiments(changed, file, source):
+    study = tiny(**changed)
+    assert study.data_file(job()) == f"data/{file}.npz"
+    assert study.data_source(SimpleNamespace(dataset=file)) == source
+
+
+def test_networks_are_told_of_channels_and_layers():
+    study = tiny(model_type="MLP", width=8, depth=2, channels=1, input_size=8)
+    expected = {"model_type": "MLP", "width": 8, "depth": 2, "channels": 1, "input_size": 8}
+    assert study.network(job(model="parent_1")) == expected
+    assert study.network(job(model="naive_fused")) == expected
 
 
 # weights that the user provides

@@ -30,6 +30,7 @@ def build(
     width: float | None = None,
     depth: int | None = None,
     input_size: int = INPUT_SHAPE[1],
+    channels: int = INPUT_SHAPE[0],
     biases: bool = False,
 ) -> nn.Module:
     """A network in eval mode that knows its `input_shape`; its weights are its maker's default.
@@ -37,16 +38,16 @@ def build(
     Either `model_type`, one of MODEL_TYPES, or `architecture`, such as `torchvision:resnet50` or
     `my_package.nets:make`. `width` and `depth` are options of the model type, which has defaults for them.
     With `biases`, every layer that repair renormalises has one (see `give_biases`). Raises InputError if
-    there is no such network, or none for images (3, `input_size`, `input_size`), and for an option that it
-    does not have.
+    there is no such network, or none for images (`channels`, `input_size`, `input_size`), and for an option
+    that it does not have.
     """
-    shape = (INPUT_SHAPE[0], input_size, input_size)
+    shape = (channels, input_size, input_size)
     if architecture is None:
         network = make_model_type(model_type, num_classes, shape, {"width": width, "depth": depth})
     elif depth is not None:
         raise InputError(f"architecture {architecture}: has no 'depth'; leave it out")
     else:
-        network = make_architecture(architecture, num_classes, width=width, input_size=input_size)
+        network = make_architecture(architecture, num_classes, shape, width=width)
     network.eval()
     network.input_shape = shape  # type: ignore[assignment]  # no tensor
     name = model_type or f"architecture {architecture}"
@@ -108,7 +109,9 @@ def what_to_change(network: nn.Module) -> str:
         return (
             f"images come in single precision and its weights are {dtype}: make them so, by network.float()"
         )
-    return f"choose another input_size; images have {INPUT_SHAPE[0]} channels, in single precision"
+    channels = input_shape(network)[0]
+    number = "1 channel" if channels == 1 else f"{channels} channels"
+    return f"choose another input_size; images have {number}, in single precision"
 
 
 def initialised(

@@ -11,13 +11,14 @@ from fusionscope.errors import InputError
 from fusionscope.registry import load_own, reason, start_folder_first
 
 TORCHVISION = "torchvision"
+COLOURS = 3  # channels of the images that torchvision's networks take
 SHOWN_NAMES = 3  # of torchvision's that come close to an unknown one
 
 
 def make_architecture(
-    architecture: str, num_classes: int, *, width: float | None, input_size: int
+    architecture: str, num_classes: int, input_shape: tuple[int, int, int], *, width: float | None
 ) -> nn.Module:
-    """The network that `architecture` names, fresh from its maker.
+    """The network that `architecture` names for images of `input_shape`, fresh from its maker.
 
     Raises InputError, in one sentence, for whatever the maker or its name has against it.
     """
@@ -27,6 +28,9 @@ def make_architecture(
         return own_network(architecture, num_classes=num_classes, **options)
     if width is not None:
         raise InputError(f"architecture {architecture}: has no 'width'; leave it out")
+    channels, input_size, _ = input_shape
+    if channels != COLOURS:
+        raise InputError(f"architecture {architecture}: takes {COLOURS} 'channels'; leave them out")
     return torchvision_network(name, num_classes, input_size)
 
 

@@ -9,7 +9,6 @@ from fusionscope.seeding import seed_for
 log = logging.getLogger("fusionscope")
 
 LEAST_STD = 1 / 255  # one step of a pixel's value
-SIZE = 32  # pixels on each side of a prepared image
 
 Labelled = tuple[np.ndarray, np.ndarray]  # (n, h, w) or (n, h, w, 3) uint8, and (n,) integers
 
@@ -25,6 +24,17 @@ def stratified_split(labels: np.ndarray, share: float, *role: str) -> tuple[np.n
         members = random.permutation(np.flatnonzero(labels == label))
         chosen[members[: round(share * len(members))]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def to_grey(pixels: np.ndarray) -> np.ndarray:
+    """Colours (n, h, w, 3) as brightness (n, h, w), uint8; grey images (n, h, w) as they are.
+
+    The luma of ITU-R BT.601 in whole numbers, as Pillow's `convert("L")` computes it.
+    """
+    if pixels.ndim == 3:
+        return pixels
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16).astype(np.uint8)
 
 
 def channels_first(pixels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ To add one: a function in a module here that reads it, and an entry below.
 
 from dataclasses import dataclass
 
+SIZE = 32  # pixels on each side of a prepared image, unless it is as published
 PER_CHANNEL = tuple[float, float, float]
 
 
@@ -13,7 +14,9 @@ class DataSet:
     """A data set as an entry of the table.
 
     `read` is the `module:function` that takes a folder (Path) and gives training and test images: pairs of
-    pixels (n, 32, 32) or (n, 32, 32, 3), uint8, and labels (n,). `mean` and `std`, by which each channel of
+    pixels (n, size, size) or (n, size, size, 3), uint8, and labels (n,). Where `size` is not 32, `enlarge` is
+    the `module:function` that brings pixels (n, size, size) to (n, 32, 32). `grey` says that there is one
+    channel. `mean` and `std`, by which each channel of
     pixels / 255 is normalised, are those that published networks expect, where there are such; None:
     measured on the training images. An experiment may ask for others, see normalisation.py. `class_names` is
     the `module:function` that takes the folder and gives the names of the classes, in the order of their
@@ -23,6 +26,9 @@ class DataSet:
     read: str
     description: str
     num_classes: int | None = None  # None: counted
+    size: int = SIZE  # pixels on each side, as they are published
+    enlarge: str | None = None
+    grey: bool = False
     mean: PER_CHANNEL | None = None
     std: PER_CHANNEL | None = None
     class_names: str | None = None
@@ -33,6 +39,9 @@ DATA_SETS = {
         "fusionscope.training.digits:digits",
         "1,797 handwritten digits that come with scikit-learn",
         num_classes=10,
+        size=8,
+        enlarge="fusionscope.training.digits:enlarge",
+        grey=True,
     ),
     "cifar10": DataSet(
         "fusionscope.training.torchvision_sets:cifar10",
@@ -52,6 +61,9 @@ DATA_SETS = {
         "fusionscope.training.torchvision_sets:fashion_mnist",
         "70,000 images of clothes",
         num_classes=10,
+        size=28,
+        enlarge="fusionscope.training.torchvision_sets:pad",
+        grey=True,
         mean=(0.2860,) * 3,
         std=(0.3530,) * 3,
     ),

@@ -4,19 +4,23 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionscope.training.arrays import SIZE, Labelled, stratified_split
+from fusionscope.training.arrays import Labelled, stratified_split
+from fusionscope.training.data_sets import SIZE
 
 TEST_SHARE = 0.2  # scikit-learn's digits come without a test set
 
 
 def digits(folder: Path) -> tuple[Labelled, Labelled]:
-    """The 1,797 digits, 8x8 with values 0 to 16, enlarged; training and test images. Needs no folder."""
+    """The 1,797 digits, 8x8, their values of 0 to 16 as 0 to 255; training and test images.
+
+    Needs no folder.
+    """
     from sklearn.datasets import load_digits
 
     originals = load_digits()
     pixels = np.rint(originals.images * (255 / 16)).astype(np.uint8)
     train, test = stratified_split(originals.target, TEST_SHARE, "digits test split")
-    return (enlarge(pixels[train]), originals.target[train]), (enlarge(pixels[test]), originals.target[test])
+    return (pixels[train], originals.target[train]), (pixels[test], originals.target[test])
 
 
 def enlarge(pixels: np.ndarray) -> np.ndarray:

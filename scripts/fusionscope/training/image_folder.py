@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionscope.errors import InputError
-from fusionscope.training.arrays import SIZE, Labelled
+from fusionscope.training.arrays import Labelled
+from fusionscope.training.data_sets import SIZE
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -60,8 +60,8 @@ class TrainingRecipe(Options):
     initialisation: Literal["network", "pytorch", "he"] = Field(
         default="network",
         description="How weights are drawn before training: network, as its own code does (a model_type: "
-        "convolutions by He, residual branches without batch norm from zero); pytorch, each layer's default; "
-        "he, variance 2 / fan_in for convolutions and linear layers, biases from zero.",
+        "hidden layers by He, residual branches without batch norm from zero); pytorch, each layer's "
+        "default; he, variance 2 / fan_in for convolutions and linear layers, biases from zero.",
     )
     learning_rate: Positive = Field(
         default=0.05, description="Learning rate that the schedule starts from, or rises to."

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fusionscope.errors import InputError
-from fusionscope.training.arrays import SIZE, Labelled
+from fusionscope.training.arrays import Labelled
+from fusionscope.training.data_sets import SIZE
 
 
 def cifar10(folder: Path) -> tuple[Labelled, Labelled]:
@@ -26,7 +27,7 @@ def cifar100(folder: Path) -> tuple[Labelled, Labelled]:
 
 
 def fashion_mnist(folder: Path) -> tuple[Labelled, Labelled]:
-    """60,000 training and 10,000 test images of clothes, grey, with a black border around their 28x28.
+    """60,000 training and 10,000 test images of clothes, grey, 28x28.
 
     Its four files are read from the folder itself, its raw/ or its FashionMNIST/raw/, compressed or not;
     where they are in none of these, torchvision downloads them.
@@ -39,7 +40,7 @@ def fashion_mnist(folder: Path) -> tuple[Labelled, Labelled]:
         with said_where("FashionMNIST", folder, where_to_put_files(folder)):
             parts = [torchvision_set("FashionMNIST", folder, train) for train in (True, False)]
         train, test = ((np.asarray(part.data), np.asarray(part.targets)) for part in parts)
-    return (pad(train[0]), train[1]), (pad(test[0]), test[1])
+    return train, test
 
 
 def places(folder: Path) -> list[Path]:

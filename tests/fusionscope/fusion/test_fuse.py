@@ -1,5 +1,6 @@
 """Fusion: the invariants for every method and network, and the study's algorithm written out by hand."""
 
+from dataclasses import replace
 from functools import cache
 
 import cases
@@ -43,7 +44,7 @@ SOFT = {
     "activations, sinkhorn": BY_ACTIVATIONS | {"solver": "sinkhorn", "reg": 0.005},
 }
 ALIGNING = PERMUTING | SOFT
-NETWORKS = ("VGG11", "VGG11_NOBIAS_NOBN", "RESNET18", "RESNET18_NOBIAS_NOBN", *nets.SMALL)
+NETWORKS = ("VGG11", "VGG11_NOBIAS_NOBN", "RESNET18", "RESNET18_NOBIAS_NOBN", "MLP", *nets.SMALL)
 
 
 @cache
@@ -91,6 +92,22 @@ def test_the_aligned_parent_computes_the_same_function(name, method):
     assert difference(name, fusion.aligned[0], nets.weights_of(name, 1)) < 1e-10
 
 
+@pytest.mark.parametrize("spec", [cases.spec_of(name) for name in ("VGG11", "RESNET18_NOBN", "MLP")])
+@every_permuting_method
+@torch.no_grad()
+def test_networks_of_one_channel_fused_with_a_permuted_copy_keep_their_function(spec, method):
+    grey = replace(nets.images(), pixels=nets.images().pixels[:, :1], channels=1)
+    network = build(10, **spec, channels=1).double()
+    initialise(network, torch.Generator().manual_seed(3))
+    a = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    b, _ = nets.permuted(network, a, seed=4)
+    repair = spec["model_type"] == "MLP"  # which changes nothing where nothing is lost, up to rounding
+    child = fuse([network] * 2, [a, b], images=grey, repair=repair, **PERMUTING[method]).child
+    x = grey.normalised().double()
+    found, expected = (torch.func.functional_call(network, weights, (x,)) for weights in (child, a))
+    assert cases.relative_difference(found, expected) < 1e-9
+
+
 @every_network
 @every_permuting_method
 def test_couplings_are_permutations(name, method):
@@ -124,8 +141,8 @@ def test_classes_and_network_inputs_stay_in_place(name, method):
     layers = [key for key, part in network.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     first, last = f"{layers[0]}.weight", f"{layers[-1]}.weight"
     assert torch.equal(aligned[last].sort(dim=1).values, a[last].sort(dim=1).values)
-    channels_first = aligned[first].movedim(1, 0).flatten(2), a[first].movedim(1, 0).flatten(2)
-    assert torch.equal(*(part.sort(dim=1).values for part in channels_first))
+    inputs_first = (weights[first].movedim(1, 0).unsqueeze(-1).flatten(2) for weights in (aligned, a))
+    assert torch.equal(*(part.sort(dim=1).values for part in inputs_first))
     assert not torch.equal(aligned[first], a[first])
 
 

@@ -102,6 +102,16 @@ def test_every_network_gives_one_finite_logit_per_class_at_every_width(model_typ
         assert logits[0].ne(logits[1]).any()
 
 
+@pytest.mark.parametrize("model_type", ["VGG11_NOBIAS", "RESNET18_NOBN", "MLP"])
+def test_a_network_of_one_channel_is_that_of_three_but_for_its_first_layer(model_type):
+    grey, usual = (build(10, **cases.spec_of(model_type), channels=channels) for channels in (1, 3))
+    assert input_shape(grey) == (1, 32, 32)
+    (first, expected), *others = zip(shapes(grey).items(), shapes(usual).items(), strict=True)
+    assert first[1][1] * 3 == expected[1][1]
+    assert all(one == other for one, other in others)
+    assert grey(torch.randn(2, 1, 32, 32)).shape == (2, 10)
+
+
 def test_width_scales_the_channels_and_leaves_at_least_one():
     assert [scaled(64, width) for width in (1.0, 0.5, 0.125, 0.001)] == [64, 32, 8, 1]
     assert build(10, model_type="VGG11", width=0.25).classifier.in_features == 128
@@ -204,6 +214,14 @@ def test_an_mlp_is_that_of_git_re_basin_unless_told_otherwise():
         ({"model_type": "MLP", "depth": 0}, "build.depth: 0 is not right; expected a whole number of hidden"),
         ({"model_type": "MLP", "depth": 1001}, "build.depth: 1001 is too large; at most 1,000 makes sense"),
         ({"model_type": "VGG11", "width": 0}, "build.width: 0 is not right; expected a number above 0"),
+        (
+            {"model_type": "VGG11", "channels": 1, "input_size": 8},
+            "choose another input_size; images have 1 channel, in single precision",
+        ),
+        (
+            {"architecture": "torchvision:resnet18", "channels": 1},
+            "resnet18: takes 3 'channels'; leave them out",
+        ),
         ({"model_type": "MPL"}, "build.model_type: 'MPL' is not known; did you mean 'MLP'?"),
         ({}, "build.model_type: None is not known; known are VGG11"),
         (

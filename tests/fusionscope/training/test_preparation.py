@@ -186,3 +186,70 @@ def test_a_data_set_is_one_function_and_one_line(tmp_path, monkeypatch):
     assert arrays["num_classes"] == 2
     assert [len(arrays[f"{split}_labels"]) for split in SPLITS] == [36, 4, 40]
     assert arrays["mean"] == pytest.approx([0.25] * 3)
+
+
+def test_digits_of_8_pixels_are_scikit_learn_s_own(digits, originals):
+    """Value by value; the splits are those of the enlarged ones."""
+    small = prepare("digits", "unused", size=8)
+    found = Counter()
+    for split in SPLITS:
+        pixels, labels = small[f"{split}_pixels"], small[f"{split}_labels"]
+        assert pixels.shape == (len(labels), 1, 8, 8)
+        assert np.array_equal(labels, digits[f"{split}_labels"])
+        values = np.rint(pixels[:, 0] * (16 / 255))
+        assert np.array_equal(values, shrunk(digits[f"{split}_pixels"][:, 0]))
+        found.update((image.tobytes(), int(y)) for image, y in zip(values, labels, strict=True))
+    assert found == Counter(
+        (image.tobytes(), int(y)) for image, y in zip(originals.images, originals.target, strict=True)
+    )
+    trained_on = small["train_pixels"].astype(np.float64) / 255
+    assert small["mean"] == pytest.approx([trained_on.mean()] * 3, rel=1e-6)
+
+
+def test_fashion_mnist_of_28_pixels_is_what_lies_inside_the_border(fashion_mnist):
+    published = prepare("fashion_mnist", DEBIAN_FASHION_MNIST, size=28)
+    assert np.array_equal(published["test_pixels"], fashion_mnist["test_pixels"][:, :, 2:30, 2:30])
+    assert published["mean"].tolist() == fashion_mnist["mean"].tolist()
+
+
+COLOURS = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def coloured(monkeypatch):
+    """CIFAR10, made up."""
+    labelled = COLOURS, np.arange(40) % 2
+    monkeypatch.setattr(torchvision_sets, "read", lambda *_: (labelled, labelled))
+
+
+def test_colours_become_grey_as_pillow_does_it(coloured):
+    from PIL import Image
+
+    arrays = prepare("cifar10", "unused", channels=1)
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in COLOURS])
+    assert np.array_equal(arrays["test_pixels"][:, 0], expected)
+    train = arrays["train_pixels"].astype(np.float64) / 255  # what is published is of colours
+    assert arrays["mean"] == pytest.approx([train.mean()] * 3, rel=1e-6)
+    assert arrays["std"] == pytest.approx([train.std()] * 3, rel=1e-6)
+
+
+def test_one_channel_is_normalised_by_one_number(coloured):
+    arrays = prepare("cifar10", "unused", {"mean": [0.25], "std": [0.5]}, channels=1)
+    assert (arrays["mean"].tolist(), arrays["std"].tolist()) == ([0.25] * 3, [0.5] * 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"size": 20}, "prepare.size: 20 is not right; expected 8 or 32; load_images resizes to others"),
+        ({"channels": 2}, "prepare.channels: 2 is not right; expected 1 (grey) or 3 (colour, or grey three"),
+        (
+            {"normalisation": {"mean": [0.5], "std": [1]}},
+            "prepare.normalisation.mean: 1 for images of 3; give one number per channel, or other 'channels'",
+        ),
+    ],
+)
+def test_shapes_that_there_are_not_are_refused_in_one_sentence(options, sentence):
+    with pytest.raises(InputError) as refusal:
+        prepare("digits", "unused", **options)
+    assert sentence in str(refusal.value)

@@ -235,6 +235,44 @@ def test_lower_bounds_never_exceed_the_upper_bound(model_type):
     assert math.isfinite(upper)
 
 
+def grey_images(count: int, size: int):
+    """Of one channel."""
+    images = random_images(count, size=size)
+    return replace(images, pixels=images.pixels[:, :1], channels=1)
+
+
+@torch.no_grad()
+def test_the_constants_of_an_mlp_are_those_of_its_matrices():
+    """At an image the Jacobian is the product of the matrices, with the rows that ReLU switches off zero."""
+    network = build(10, model_type="MLP", depth=2, width=12, input_size=6, channels=1)
+    first, second, last = (
+        randomise(network, 3).get_submodule(n) for n in ("hidden.0", "hidden.2", "classifier")
+    )
+    images = grey_images(4, size=6)
+    expected = []
+    for x in images.normalised().flatten(1):
+        before, above = first(x), second(first(x).relu())
+        jacobian = (
+            last.weight @ (above.gt(0)[:, None] * second.weight) @ (before.gt(0)[:, None] * first.weight)
+        )
+        expected.append(torch.linalg.matrix_norm(jacobian, 2).item())
+    found = measure_input_space(network, images, seed=0, starts=2, power_iterations=60)
+    assert found["local_lipschitz_max"].value == pytest.approx(max(expected), rel=1e-6)
+    assert found["local_lipschitz_mean"].value == pytest.approx(sum(expected) / 4, rel=1e-6)
+    upper = math.prod(torch.linalg.matrix_norm(layer.weight, 2).item() for layer in (first, second, last))
+    assert found["lipschitz_upper_bound"].value == pytest.approx(upper, rel=1e-9)
+    assert found["lipschitz_constant"].value <= upper
+
+
+@pytest.mark.parametrize(("model_type", "size"), [("VGG11", 32), ("RESNET18_NOBN", 28)])
+def test_networks_of_one_channel_are_bounded_too(model_type, size):
+    network = randomise(build(10, **cases.spec_of(model_type), input_size=size, channels=1), seed=4)
+    found = measure_input_space(network, grey_images(3, size), seed=0, starts=2, power_iterations=8)
+    upper = found["lipschitz_upper_bound"].value
+    assert 0 < found["lipschitz_constant"].value <= upper
+    assert 0 < found["local_lipschitz_max"].value <= upper < math.inf
+
+
 def small_net(function, seed: int = 0) -> nn.Module:
     """`function` over a strided stem (3, 32, 32) -> (4, 8, 8), two convolutions and a linear layer."""
     network = Net(

@@ -312,6 +312,14 @@ def test_path_norm_of_a_perceptron_is_the_sum_over_all_paths():
     assert measure(network, ["path_norm"])["path_norm"] == pytest.approx(expected, rel=1e-12)
 
 
+def test_path_norm_of_an_mlp_of_one_channel_is_the_sum_over_all_paths():
+    network = build(3, model_type="MLP", depth=2, width=4, input_size=3, channels=1).double()
+    for layer in (*network.hidden[::2], network.classifier):
+        nn.init.zeros_(layer.bias)
+    expected = all_paths(*(layer.weight.detach() for layer in (*network.hidden[::2], network.classifier)))
+    assert sum_over_paths(fold_batch_norm(network)) == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_bias_is_a_path_from_an_input_of_its_own():
     network = chain(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3), shape=(3, 2, 2))
     first, second = network[1], network[3]
