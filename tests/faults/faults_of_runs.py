@@ -201,7 +201,7 @@ def full_disk(case: Case) -> None:
     beside = folder.with_name(f"{folder.name}_before")
     shutil.move(folder, beside)
     folder.mkdir()
-    with mounted("-t", "tmpfs", "-o", "size=32m", "none", str(folder)):
+    with mounted("-t", "tmpfs", "-o", "size=256m", "none", str(folder)):
         shutil.copytree(beside, folder, dirs_exist_ok=True)
         filler = folder / "filler"
         with filler.open("wb") as file:
