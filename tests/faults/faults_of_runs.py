@@ -201,17 +201,16 @@ def full_disk(case: Case) -> None:
     beside = folder.with_name(f"{folder.name}_before")
     shutil.move(folder, beside)
     folder.mkdir()
-    with mounted("-t", "tmpfs", "-o", "size=256m", "none", str(folder)):
+    with mounted("-t", "tmpfs", "-o", "size=32m", "none", str(folder)):
         shutil.copytree(beside, folder, dirs_exist_ok=True)
         filler = folder / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(2**16))
-        if filler.exists():  # else the disk had no room for its name already
-            os.truncate(filler, max(0, filler.stat().st_size - left))
+        os.truncate(filler, max(0, filler.stat().st_size - left))
         case.told = f"{left} bytes left on the disk of {folder.name} for {rule}"
         case.run()
-        filler.unlink(missing_ok=True)
+        filler.unlink()
         leave(folder, beside)
     folder.rmdir()
     shutil.move(beside, folder)
