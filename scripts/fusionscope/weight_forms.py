@@ -224,16 +224,19 @@ def check_shapes(found: Found, expected: Mapping[str, Tensor], where: str) -> No
         name = wrong[0]
         raise InputError(
             f"{where}: {found.names[name]} is {shape_of(found.values[found.names[name]])}, "
-            f"expected {tuple(expected[name].shape)}: {reason_for_shapes(wrong, list(expected))}"
+            f"expected {tuple(expected[name].shape)}: {reason_for_shapes(wrong, found, expected)}"
         )
 
 
-def reason_for_shapes(wrong: list[str], names: list[str]) -> str:
-    """What may be the reason, by which tensors of `names` have another shape."""
+def reason_for_shapes(wrong: list[str], found: Found, expected: Mapping[str, Tensor]) -> str:
+    """What may be the reason, by which tensors have another shape."""
+    names = list(expected)
     last = names[-1].rpartition(".")[0]
     if all(name.rpartition(".")[0] == last for name in wrong):  # the last layer's alone: other classes
         return "is 'dataset' right in config.yaml, and has it as many classes?"
-    if wrong == names[:1]:  # the first layer's alone: other images
+    ours, theirs = expected[names[0]], found.values[found.names[names[0]]]
+    same_width = isinstance(theirs, Tensor) and ours.shape[:1] == theirs.shape[:1]
+    if wrong == names[:1] and same_width:  # the first layer reads other images
         return "are 'channels' and 'input_size' right in config.yaml?"
     return f"are 'model_type' and 'width' right in config.yaml? ({len(wrong)} of {len(names)} shapes differ)"
 

@@ -35,7 +35,8 @@ def test_every_experiment_that_ships_can_be_planned(fresh):
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())["experiments"]
     fresh.settings["run"] = list(shipped)
     planned = fresh.planned()
-    assert planned["prepare_data"] == len({experiment["dataset"] for experiment in shipped.values()})
+    data_sets = {(one["dataset"], one.get("channels", 3)) for one in shipped.values()}
+    assert planned["prepare_data"] == len(data_sets)
     assert planned["correlate_pooled"] == 1
 
 

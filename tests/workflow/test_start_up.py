@@ -39,7 +39,7 @@ USED = {
     "measure_scales": {"torch", "scipy", "scipy.optimize"},
     "plot": PLOTS,
     "prepare_data": {"torch", "sklearn"} | STATISTICS,  # which scikit-learn imports
-    "report": TABLES | {"jinja2", "matplotlib"},  # which itables imports
+    "report": PLOTS | {"jinja2"},  # spectra of its cards
     "summarise": TABLES,
     "train": {"torch"} | COMPILER,
 }

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from fusionscope.report.eigenvalue_axis import set_eigenvalue_axis
 from fusionscope.report.page.findings import percent, rows_of
 from fusionscope.report.parents import is_parent
-from fusionscope.report.plots.spectral_density import set_eigenvalue_axis
 from fusionscope.report.style import GREY, NORMAL, SMALL, empty_figure, look, style_axes, wrapped
 
 PANEL_WIDTH, HEIGHT = 3.3, 2.6  # inches

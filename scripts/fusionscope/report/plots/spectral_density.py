@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
+from fusionscope.report.eigenvalue_axis import set_eigenvalue_axis
 from fusionscope.report.style import (
     GREY,
     MIN_WIDTH,
@@ -26,8 +27,6 @@ DENSITY_FLOOR = 1e-9  # of the peak: less than one eigenvalue among 1e8 weighs, 
 DENSITY_HEADROOM = 5.0  # over the peak
 COMPARABLE = 10.0  # ratio of the models' eigenvalue ranges up to which they share their axes
 RUG_HEIGHT = 0.03  # of the panel
-FIRST_TICK = 5.0  # beside that at zero, in typical eigenvalues: nearer ones would overlap with it
-MOST_DECADES = 4  # with a tick on each side
 PANEL_WIDTH, PANEL_HEIGHT, FRAME_HEIGHT = 3.5, 2.7, 0.6  # inches
 
 
@@ -63,25 +62,6 @@ def comparable(densities: pd.DataFrame) -> bool:
     """Whether the models' eigenvalues are within a factor COMPARABLE of each other in size."""
     sizes = densities.eigenvalue.abs().groupby(densities.model).max()
     return sizes.max() <= COMPARABLE * sizes.min()
-
-
-def set_eigenvalue_axis(axes: Axes, densities: pd.DataFrame) -> None:
-    """Linear around zero, logarithmic beyond the typical eigenvalue: there all bumps are equally wide."""
-    typical, largest = typical_size(densities), densities.eigenvalue.abs().max()
-    axes.set_xscale("asinh", linear_width=typical)
-    first, last = math.ceil(math.log10(FIRST_TICK * typical)), math.floor(math.log10(largest))
-    step = 1 + max(last - first, 0) // MOST_DECADES
-    decades = [10.0**k for k in range(last, first - 1, -step)] or [float(f"{largest:.1g}")]
-    ticks = [-size for size in decades] + [0.0] + decades
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def typical_size(densities: pd.DataFrame) -> float:
-    """The root mean square of the eigenvalues: of smaller ones the bumps of the density say little."""
-    ritz = densities[densities.ritz_weight > 0]
-    return math.sqrt((ritz.ritz_weight * ritz.eigenvalue**2).sum() / ritz.ritz_weight.sum()) or 1.0
 
 
 def draw_densities(axes: Axes, densities: pd.DataFrame, colour: str) -> None:
