@@ -86,6 +86,11 @@ FusionName = Annotated[
     WithJsonSchema({"type": "string", "pattern": FUSION_PATTERN}),
 ]
 RecipeName = Annotated[str, expecting("text")]
+MetricNames = Annotated[
+    list[Annotated[str, KnownName(METRICS, own=True)]],
+    Field(min_length=1),
+    expecting("a list of metrics, at least one"),
+]
 
 
 def one_or_list(value: object) -> str:
@@ -230,7 +235,7 @@ class Experiment(Options):
     plots: list[Annotated[str, KnownName(PLOTS, own=True)]] | None = Field(
         default=None, description="The plots; all that the spaces allow unless given."
     )
-    table_metrics: list[Annotated[str, KnownName(METRICS, own=True)]] | None = Field(
+    table_metrics: MetricNames | None = Field(
         default=None, description="The metrics of the LaTeX table; all that are measured unless given."
     )
     weights: Literal["trained", "provided"] = Field(

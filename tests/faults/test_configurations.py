@@ -27,7 +27,7 @@ from .tally import RIGHT, SENTENCE, TRACEBACK, Tally, tries
 SECONDS, MEMORY = 2, 2**30  # that planning may take, beyond what the process has already
 LONGEST = 1000  # characters of a sentence, which may name five files
 # Of libraries, not of ours: no reader of a configuration knows what they mean.
-JARGON = re.compile(r"Input should|validation error|type object|NoneType|<class|object at 0x|\[type=|Errno")
+JARGON = re.compile(r"Input should|validation error|type object|NoneType|<class '|object at 0x|\[type=|Errno")
 
 
 def plan(config: object) -> list[str]:

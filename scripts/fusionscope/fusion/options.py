@@ -126,7 +126,7 @@ class OptimalTransportOptions(AlignmentOptions):
         if "reader_normalisation" in options:
             raise OptionError("is the old name of 'reader_normalisation'; leave it out", key="soft_map")
         if old not in tuple(SOFT_MAPS):
-            raise OptionError(f"{old!r} is not known; {suggest(old, SOFT_MAPS)}", key="soft_map")
+            raise OptionError(f"{short(old)} is not known; {suggest(old, SOFT_MAPS)}", key="soft_map")
         return options | {"reader_normalisation": SOFT_MAPS[old]}
 
     @field_validator("ground_metric", "sides", "rows", "activations")
@@ -210,7 +210,7 @@ class FusionOptions(Options):
     @classmethod
     def check_merge(cls, merge: str) -> str:
         if merge not in MERGES and not is_code(merge):
-            raise OptionError(f"{merge!r} is not known; {suggest(merge, MERGES)}")
+            raise OptionError(f"{short(merge)} is not known; {suggest(merge, MERGES)}")
         return merge
 
 
