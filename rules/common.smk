@@ -64,6 +64,8 @@ wildcard_constraints:
     fusion=STUDY.fusion_pattern(),
     model=STUDY.model_pattern(),
     plot=STUDY.plot_pattern(),
+    sweep=STUDY.sweep_pattern(),
+    axis=STUDY.axis_pattern(),
 
 
 def growing(amount):

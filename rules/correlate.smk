@@ -42,6 +42,7 @@ rule correlate_pooled:
         runtime=growing(20),
     params:
         accuracy_metric=STUDY.accuracy_metrics(),
+        sweeps=STUDY.settings_of_sweeps(),
         code=STUDY.code("correlate_pooled"),
     script:
         "../scripts/correlate_pooled.py"

@@ -9,7 +9,7 @@ rule prepare_data:
     benchmark:
         "logs/benchmarks/prepare_data/{dataset}.tsv"
     wildcard_constraints:
-        dataset=r"\w+",
+        dataset=r"[\w.~+-]+",  # also the name of a setting of a sweep
     localrule: True
     conda:
         "../envs/compute.yaml"

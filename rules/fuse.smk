@@ -25,6 +25,7 @@ rule fuse:
         device=SETTINGS["device"],
         gpu_slots=SETTINGS["gpu_slots"],
     params:
+        role=STUDY.role,
         networks=STUDY.parent_networks,
         fusion=STUDY.fusion,
         recipe=STUDY.finetune_recipe,

@@ -21,6 +21,7 @@ rule measure_input:
         device=SETTINGS["device"],
         gpu_slots=SETTINGS["gpu_slots"],
     params:
+        role=STUDY.role,
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "input_space"),
         code=STUDY.code("measure_input"),
@@ -50,6 +51,7 @@ rule measure_hessian:
         gpu_slots=SETTINGS["gpu_slots"],
         batch_size=STUDY.setting("measurements", "batch_size"),
     params:
+        role=STUDY.role,
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "hessian"),
         code=STUDY.code("measure_hessian"),
@@ -79,6 +81,7 @@ rule measure_scales:
         gpu_slots=SETTINGS["gpu_slots"],
         batch_size=STUDY.setting("measurements", "batch_size"),
     params:
+        role=STUDY.role,
         network=STUDY.network,
         recipe=STUDY.setting("measurements", "flatness"),
         code=STUDY.code("measure_scales"),
@@ -109,6 +112,7 @@ rule measure_complexity:
         gpu_slots=SETTINGS["gpu_slots"],
         batch_size=STUDY.setting("measurements", "batch_size"),
     params:
+        role=STUDY.role,
         network=STUDY.network,
         images=STUDY.setting("measurements", "flatness", "images"),
         entries=STUDY.complexity_measures,
@@ -139,6 +143,7 @@ rule measure_prediction:
         gpu_slots=SETTINGS["gpu_slots"],
         batch_size=STUDY.setting("measurements", "batch_size"),
     params:
+        role=STUDY.role,
         network=STUDY.network,
         parent_networks=STUDY.ensemble_networks,
         recipe=STUDY.setting("measurements", "prediction_space"),
@@ -175,6 +180,7 @@ rule measure_connectivity:
         gpu_slots=SETTINGS["gpu_slots"],
         batch_size=STUDY.setting("measurements", "batch_size"),
     params:
+        role=STUDY.role,
         network=STUDY.network,
         parent_networks=STUDY.parent_networks_by_name,
         reference=STUDY.reference,

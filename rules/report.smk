@@ -113,6 +113,60 @@ rule plot:
         "../scripts/plot.py"
 
 
+rule tabulate_sweep:
+    input:
+        lambda wildcards: STUDY.measurements_of_sweep(wildcards.sweep),
+    output:
+        "results/{sweep}/sweep.csv",
+    log:
+        "logs/tabulate_sweep/{sweep}.log",
+    benchmark:
+        "logs/benchmarks/tabulate_sweep/{sweep}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        points=lambda wildcards: STUDY.points(wildcards.sweep),
+        axes=lambda wildcards: STUDY.axes(wildcards.sweep),
+        code=STUDY.code("tabulate_sweep"),
+    script:
+        "../scripts/tabulate_sweep.py"
+
+
+rule plot_sweep:
+    input:
+        "results/{sweep}/sweep.csv",
+    output:
+        report(
+            "results/{sweep}/plots/sweep_{axis}.png",
+            category="{sweep}",
+            labels={"plot": "outcomes along {axis}"},
+        ),
+        "results/{sweep}/plots/sweep_{axis}.pdf",
+    log:
+        "logs/plot_sweep/{sweep}_{axis}.log",
+    benchmark:
+        "logs/benchmarks/plot_sweep/{sweep}_{axis}.tsv"
+    localrule: True
+    conda:
+        "../envs/tables.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        axes=lambda wildcards: STUDY.axes(wildcards.sweep),
+        code=STUDY.code("plot_sweep"),
+    script:
+        "../scripts/plot_sweep.py"
+
+
 rule report:
     input:
         files=[file["path"] for file in STUDY.report_files()],
@@ -133,6 +187,7 @@ rule report:
         runtime=growing(20),
     params:
         files=STUDY.report_labels(),
+        sections=STUDY.report_sections(),
         accuracy_metrics=STUDY.accuracy_metrics_of_all(),
         configurations=STUDY.configurations(),
         logs=str(LOGS),

@@ -25,6 +25,7 @@ rule train:
         device=SETTINGS["device"],
         gpu_slots=SETTINGS["gpu_slots"],
     params:
+        role=STUDY.role,
         network=STUDY.trained_network,
         recipe=STUDY.setting("training"),
         code=STUDY.code("train"),

@@ -9,6 +9,9 @@ with job.running(snakemake) as running:
 
     running.start_work()
     table = correlation_table(
-        read_tables(snakemake.input), snakemake.params.accuracy_metric, pooled_as=ALL_EXPERIMENTS
+        read_tables(snakemake.input),
+        snakemake.params.accuracy_metric,
+        pooled_as=ALL_EXPERIMENTS,
+        sweeps=snakemake.params.sweeps,
     )
     write_table(table, snakemake.output[0])

@@ -15,7 +15,7 @@ with job.running(snakemake) as running:
     running.start_work()
     device = compute.device(running)
     wildcards, specs = snakemake.wildcards, snakemake.params.networks
-    role = (wildcards.experiment, int(wildcards.seed), wildcards.fusion)
+    role = tuple(snakemake.params.role)  # from which all random streams come
     definition, training = check_fusion(snakemake.params.fusion), None
 
     def images_of(split: str) -> Images:

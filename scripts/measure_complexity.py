@@ -18,11 +18,12 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, params = snakemake.wildcards, snakemake.params
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = params.network
     images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
     # the images of the searches, the same for every model of the experiment
-    sample = images.sample(params.images, generator(experiment, "flatness images"))
+    sample = images.sample(params.images, generator(role[0], "flatness images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
     origins = [load_origin(path, images.num_classes, spec).to(device) for path in snakemake.input.origins]

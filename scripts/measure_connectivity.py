@@ -17,15 +17,16 @@ with job.running(snakemake) as running:
     inputs, wildcards, params = snakemake.input, snakemake.wildcards, snakemake.params
     recipe = params.recipe
     experiment, seed, fusion = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     shape, repair_images = (params.network["input_size"], params.network["channels"]), None
     test_images = load_images(inputs.data, "test", *shape).to(device)
     # the same images for every fusion of the experiment
-    sample = test_images.sample(recipe["images"], generator(experiment, "connectivity images"))
-    few = sample.sample(recipe["similarity_images"], generator(experiment, "similarity images"))
+    sample = test_images.sample(recipe["images"], generator(role[0], "connectivity images"))
+    few = sample.sample(recipe["similarity_images"], generator(role[0], "similarity images"))
     if params.repair_images:  # those that the child itself was repaired on
         train_images = load_images(inputs.data, "train", *shape).to(device)
-        repair_images = train_images.sample(params.repair_images, generator(experiment, "fusion images"))
+        repair_images = train_images.sample(params.repair_images, generator(role[0], "fusion images"))
     family = measure.load_family(
         inputs.weights,
         inputs.aligned,

@@ -15,11 +15,12 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = snakemake.params.network
     images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
     # the same images for every model of the experiment
-    sample = images.sample(recipe.pop("images"), generator(experiment, "hessian images"))
+    sample = images.sample(recipe.pop("images"), generator(role[0], "hessian images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
 
@@ -27,7 +28,7 @@ with job.running(snakemake) as running:
         network,
         sample,
         compute.batch_size(running),
-        seed=seed_for(experiment, seed, model, "hessian"),
+        seed=seed_for(*role, "hessian"),
         **recipe,
     )
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="parameter_space")

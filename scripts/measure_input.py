@@ -14,14 +14,18 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = snakemake.params.network
     images = load_images(snakemake.input.data, "test", spec["input_size"], spec["channels"]).to(device)
     # the same images for every model of the experiment
-    sample = images.sample(recipe.pop("images"), generator(experiment, "input space images"))
+    sample = images.sample(recipe.pop("images"), generator(role[0], "input space images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)
     measurements = measure_input_space(
-        network.to(device), sample, seed=seed_for(experiment, seed, model, "input space"), **recipe
+        network.to(device),
+        sample,
+        seed=seed_for(*role, "input space"),
+        **recipe,
     )
     rows = tidy_rows(measurements, experiment=experiment, seed=seed, model=model, space="input_space")
     write_rows(snakemake.output[0], COLUMNS, rows)

@@ -15,6 +15,7 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, batch_size = snakemake.wildcards, compute.batch_size(running)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = snakemake.params.network
     train_images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
@@ -24,7 +25,7 @@ with job.running(snakemake) as running:
         network,
         train_images,
         test_images,
-        seed=seed_for(experiment, seed, model, "prediction space"),
+        seed=seed_for(*role, "prediction space"),
         batch_size=batch_size,
         **snakemake.params.recipe,
     )

@@ -16,16 +16,17 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     experiment, seed, model = wildcards.experiment, int(wildcards.seed), wildcards.model
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = snakemake.params.network
     images = load_images(snakemake.input.data, "train", spec["input_size"], spec["channels"]).to(device)
     # the same images for every model of the experiment
-    sample = images.sample(recipe.pop("images"), generator(experiment, "flatness images"))
+    sample = images.sample(recipe.pop("images"), generator(role[0], "flatness images"))
     network = load_network(snakemake.input.weights, images.num_classes, **spec)
     network.to(memory_format=fastest_layout(network)).to(device)
 
     landscape = Landscape(network, sample, compute.batch_size(running), precision=recipe.pop("precision"))
-    scales = find_scales(landscape, seed=seed_for(experiment, seed, model, "flatness"), **recipe)
+    scales = find_scales(landscape, seed=seed_for(*role, "flatness"), **recipe)
     work = landscape.evaluated, landscape.differentiated
     running.log.info("%d images evaluated, %d differentiated", *work)
 

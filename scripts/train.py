@@ -17,7 +17,7 @@ with job.running(snakemake) as running:
     device = compute.device(running)
     wildcards, recipe = snakemake.wildcards, dict(snakemake.params.recipe)
     initialisation = recipe.pop("initialisation")
-    role = (wildcards.experiment, int(wildcards.seed), f"parent_{wildcards.parent}")
+    role = tuple(snakemake.params.role)  # from which all random streams come
 
     spec = snakemake.params.network
     shape = spec["input_size"], spec["channels"]
@@ -36,7 +36,9 @@ with job.running(snakemake) as running:
     kept = last_epoch.read()
     if kept is not None:
         running.log.info("goes on after epoch %d of %d", len(kept["curve"]), recipe["epochs"])
-    with epochs.reported(running, f"{role[0]} seed {role[1]} {role[2]}", recipe["epochs"]) as report:
+    with epochs.reported(
+        running, f"{wildcards.experiment} seed {role[1]} {role[2]}", recipe["epochs"]
+    ) as report:
         trained = train(
             network.to(device),
             train_images,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -45,6 +46,7 @@ from fusionscope.report.plot_table import PLOTS
 from fusionscope.training.data_sets import DATA_SETS
 from fusionscope.training.normalisation import PUBLISHED, Channels, Normalisation, check_channels
 from fusionscope.training.recipes import TrainingRecipe
+from machinery.sweeps import check_sweep
 
 IMAGE_FOLDER = "image_folder"  # the data set that needs a path
 PARAMETER_PARTS = ("hessian", "scales", "complexity")
@@ -109,6 +111,20 @@ Seeds = Annotated[
     Annotated[Count, Field(le=MOST_SEEDS), expecting(SEEDS), Tag("one")]
     | Annotated[list[WholeNumber], Field(min_length=1), expecting(SEEDS), Tag("list")],
     Discriminator(one_or_list),
+]
+
+
+Sweep = Annotated[
+    dict[str, Any],
+    BeforeValidator(check_sweep),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "minProperties": 1,
+            "properties": {"zip": {"type": "boolean"}},
+            "additionalProperties": {"type": "array", "minItems": 1},
+        }
+    ),
 ]
 
 
@@ -216,6 +232,12 @@ class Experiment(Options):
         Field(le=MOST_PARENTS),
         expecting(f"a whole number of parents, at least 2 and at most {MOST_PARENTS}"),
     ] = Field(default=2, description="Parents per seed, all fused into one child.")
+    sweep: Sweep | None = Field(
+        default=None,
+        description="The experiment at several values: a list for each key that is swept, such as width, "
+        "training.weight_decay or fusions.naive_repaired.weight; all combinations, or with zip: true the "
+        "first of each list, the second of each, and so on. See docs/sweeps.md.",
+    )
     seeds: Seeds = Field(default=5, description="How many seeds (5 means 1 to 5), or which.")
     training: Annotated[str, expecting("the name of an entry under 'training'")] = Field(
         default="paper",

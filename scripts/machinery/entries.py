@@ -13,7 +13,7 @@ from fusionscope.networks.model_types import MODEL_TYPES
 from fusionscope.report.plot_table import MEASUREMENTS, PLOTS, Plot
 from fusionscope.training.data_sets import DATA_SETS
 from machinery.code_hashes import entry_hashes, is_ours, script_hashes
-from machinery.settings import plain
+from machinery.plain import plain
 
 BIASES = "fusionscope.networks.biases:give_biases"
 REPAIR = "fusionscope.fusion.repair:repaired"

@@ -10,7 +10,8 @@ from typing import Any
 from fusionscope.fusion.options import looks_at_images
 from fusionscope.training.data_sets import DATA_SETS, SIZE
 from fusionscope.training.normalisation import PUBLISHED
-from machinery.settings import plain
+from machinery.plain import plain
+from machinery.sweeps import OF_DATA
 
 # What is measured of a model, and the file of each: one rule each.
 PARTS = {
@@ -50,6 +51,22 @@ class Experiment:
     def trained(self) -> bool:
         """Whether the workflow trains the parents; otherwise the user provides them."""
         return self.settings["weights"] == "trained"
+
+    @property
+    def sweep(self) -> str | None:
+        """The sweep of which this is a setting."""
+        return self.settings["sweep"]["name"] if "sweep" in self.settings else None
+
+    @property
+    def stream(self) -> str:
+        """The name from which random streams come: settings of a sweep share them, so that a seed's parents
+        are drawn alike in all."""
+        return self.sweep or self.name
+
+    def role(self, model: str) -> str:
+        """What a model is to its seed: a child is the fusion that makes it, whatever is swept of that."""
+        children = self.settings["sweep"]["fusions"] if "sweep" in self.settings else {}
+        return children[model]["fusion"] if model in children else model
 
     @property
     def seeds(self) -> list[int]:
@@ -125,7 +142,9 @@ class Experiment:
         """The prepared data; image folders, and images normalised otherwise, are the experiment's own."""
         dataset, shape = self.settings["dataset"], self.prepared_shape
         if dataset == "image_folder" or self.settings["normalisation"] != PUBLISHED:
-            return f"data/{dataset}_{self.name}.npz"
+            swept = self.settings["sweep"]["values"] if "sweep" in self.settings else {}
+            owner = self.name if any(key.split(".")[0] in OF_DATA for key in swept) else self.stream
+            return f"data/{dataset}_{owner}.npz"
         # no experiment's name begins with a digit
         channels = "_1_channel" if "channels" in shape else ""
         size = f"_{shape['size']}x{shape['size']}" if "size" in shape else ""

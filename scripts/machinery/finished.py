@@ -12,8 +12,9 @@ from typing import Any
 
 from fusionscope.errors import InputError
 from machinery.code_hashes import HASH_LENGTH
-from machinery.settings import resolve_experiment
+from machinery.settings import resolve_settings
 from machinery.study import Study
+from machinery.sweeps import sweep_of
 
 Finished = dict[str, dict[str, Any]]
 
@@ -33,7 +34,8 @@ def experiments_of_tables(
     """
     others = {} if stored else finished_experiments(settings, exists, as_kept)
     there: Finished = {name: {} for name in run} | others
-    return {name: there[name] for name in settings["experiments"] if name in there}
+    order = list(settings["experiments"])
+    return dict(sorted(there.items(), key=lambda item: order.index(sweep_of(item[0]))))
 
 
 def finished_experiments(
@@ -46,20 +48,23 @@ def finished_experiments(
     found: Finished = {}
     for name in settings["experiments"]:
         if name not in settings["run"]:
-            files = measurement_files(name, settings, exists)
-            if files and all(map(exists, files)):
-                kept = [as_kept(path) for path in files]
-                found[name] = {"files": kept, "hash": content_hash(kept)}
+            for setting, files in measurement_files(name, settings, exists).items():
+                if files and all(map(exists, files)):
+                    kept = [as_kept(path) for path in files]
+                    found[setting] = {"files": kept, "hash": content_hash(kept)}
     return found
 
 
-def measurement_files(name: str, settings: Mapping[str, Any], exists: Callable[[str], bool]) -> list[str]:
-    """All that is measured of an experiment; nothing if its configuration is wrong: no run asks for it."""
+def measurement_files(
+    name: str, settings: Mapping[str, Any], exists: Callable[[str], bool]
+) -> dict[str, list[str]]:
+    """All that is measured of an experiment, or of each setting of a sweep; nothing if its configuration is
+    wrong: no run asks for it."""
     try:
-        study = Study.read({name: resolve_experiment(name, settings)}, exists)
+        study = Study.read(resolve_settings(name, settings), exists)
     except InputError:
-        return []
-    return study.measurement_files(name)
+        return {}
+    return {setting: study.measurement_files(setting) for setting in study.experiments}
 
 
 def content_hash(paths: list[str]) -> str:

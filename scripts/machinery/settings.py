@@ -16,18 +16,33 @@ from fusionscope.fusion.options import METHODS, check_fusion
 from fusionscope.networks.model_types import network_options
 from fusionscope.options import LONGEST_KEY, check, cut, short, suggest
 from fusionscope.report.plot_table import PLOTS
-from machinery.config_options import Settings, Spaces
+from fusionscope.training.recipes import TrainingRecipe
+from machinery.config_options import Experiment, Settings, Spaces
+from machinery.sweeps import (
+    FUSIONS,
+    TRAINING,
+    Children,
+    Setting,
+    Values,
+    is_of_fusion,
+    settings_of,
+    shown,
+    with_value,
+)
 
 NAMED_PARTS = ("training", "measurements")  # keys of an experiment that name an entry of that section
+LONGEST_LIST_OF_VALUES = 120  # characters of a sentence
 MOST_MODELS = 100_000  # of a run, parents and children; Snakemake plans several jobs for each
 
 
 def read_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """`config` as plain dictionaries, checked, with all defaults; raises InputError for the first mistake.
 
-    Of an experiment and of a fusion, what is not said and has no default is left out.
+    Of an experiment and of a fusion, what is not said and has no default is left out. `fusions_as_given`
+    are the fusions without their defaults, of which some depend on other options.
     """
     settings = check(Settings, config, "config: ").model_dump()
+    settings["fusions_as_given"] = settings["fusions"]
     settings["experiments"] = {name: without_none(e) for name, e in settings["experiments"].items()}
     settings["fusions"] = {
         name: check_fusion(definition, f"config: fusions.{cut(name, LONGEST_KEY)}")
@@ -43,17 +58,21 @@ def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
 def resolve_experiments(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The experiments that `run` asks for, each with its recipes and fusions put in and seeds listed.
 
+    One that is swept becomes one for each of its settings, whose `sweep` says of which sweep it is (`name`),
+    what its `axes` are called by their keys, which `values` it has by the same, and of each of its `fusions`
+    the entry and the values it comes from.
+
     `settings` are those that read_settings gives. Keys of an experiment: those of config.yaml, with
     `training` and `measurements` the recipes themselves, `fusions` a dictionary name -> definition, `seeds` a
     list, `spaces` a list out of config_options.PARTS, `widths` a list with one entry per parent, None
     where the architecture is not asked for any, and `depth` where the model type has one.
     """
-    experiments = {}
+    experiments: dict[str, dict[str, Any]] = {}
     for name in settings["run"]:
         if name not in settings["experiments"]:
             known = list(settings["experiments"])
             raise InputError(f"config: run: no experiment {short(name)}; {suggest(name, known)}")
-        experiments[name] = resolve_experiment(name, settings)
+        experiments |= resolve_settings(name, settings)
     check_number_of_models(experiments)
     return experiments
 
@@ -74,13 +93,61 @@ def check_number_of_models(experiments: Mapping[str, Mapping[str, Any]]) -> None
         )
 
 
-def resolve_experiment(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = dict(settings["experiments"][name])
+def resolve_settings(name: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """An experiment as one of its name or, if it is swept, as one for each of its settings."""
+    experiment = settings["experiments"][name]
     where = f"config: experiments.{cut(name, LONGEST_KEY)}"
+    if "sweep" not in experiment:
+        fusions: Children = {fusion: (fusion, {}) for fusion in experiment["fusions"]}
+        return {name: resolve_experiment(experiment, Setting(name, {}, {}, fusions), settings, where)}
+    try:
+        points = settings_of(name, experiment["sweep"], experiment["fusions"])
+    except InputError as error:
+        raise InputError(f"{where}.sweep: {error}") from None
+    check_swept_fusions(experiment, f"{where}.sweep")
+    unswept = {key: value for key, value in experiment.items() if key != "sweep"}
+    return {point.name: resolve_point(unswept, name, point, settings, where) for point in points}
+
+
+def check_swept_fusions(experiment: Mapping[str, Any], where: str) -> None:
+    """The fusions whose options are swept are those of the experiment."""
+    for key in filter(is_of_fusion, experiment["sweep"]):
+        fusion = key.split(".")[1]
+        if fusion not in experiment["fusions"]:
+            raise InputError(
+                f"{where}.{cut(key, LONGEST_KEY)}: {short(fusion)} is no fusion of this experiment; "
+                f"{suggest(fusion, experiment['fusions'])}"
+            )
+
+
+def resolve_point(
+    unswept: dict[str, Any], sweep: str, point: Setting, settings: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """One setting of a sweep; a mistake names the values with which it is one."""
+    of_point = f"{where}.sweep: with {told(point.values)}: " if point.values else f"{where}: "
+    experiment = unswept | {key: value for key, value in point.values.items() if "." not in key}
+    experiment = without_none(check(Experiment, experiment, of_point).model_dump())
+    children = {child: {"fusion": name, "values": own} for child, (name, own) in point.fusions.items()}
+    of_sweep = {"name": sweep, "axes": point.axes, "values": point.values, "fusions": children}
+    return resolve_experiment(experiment, point, settings, where, of_point) | {"sweep": of_sweep}
+
+
+def resolve_experiment(
+    experiment: Mapping[str, Any],
+    point: Setting,
+    settings: Mapping[str, Any],
+    where: str,
+    of_point: str | None = None,
+) -> dict[str, Any]:
+    """An experiment with its recipes and fusions put in; `where` starts the sentences about mistakes in its
+    keys, `of_point` those about values that are swept."""
+    experiment = dict(experiment)
     for part in NAMED_PARTS:
         experiment[part] = look_up(experiment[part], settings[part], f"{where}.{part}")
+    experiment["training"] = swept_recipe(experiment["training"], point.values, of_point or where)
     experiment["fusions"] = {
-        fusion: look_up(fusion, settings["fusions"], f"{where}.fusions") for fusion in experiment["fusions"]
+        child: swept_fusion(fusion, values, settings, where, of_point)
+        for child, (fusion, values) in point.fusions.items()
     }
     experiment["seeds"] = seed_list(experiment["seeds"])
     experiment["spaces"] = Spaces(**experiment["spaces"]).parts()
@@ -89,6 +156,32 @@ def resolve_experiment(name: str, settings: Mapping[str, Any]) -> dict[str, Any]
     for fusion, definition in experiment["fusions"].items():
         check_fits_parents(fusion, definition, experiment, where)
     return experiment
+
+
+def swept_recipe(recipe: Mapping[str, Any], values: Values, where: str) -> Mapping[str, Any]:
+    """A training recipe with the values of its options that are swept."""
+    options = {key: value for key, value in values.items() if key.startswith(f"{TRAINING}.")}
+    for key, value in options.items():
+        recipe = with_value(recipe, key.split(".")[1:], value)
+    return check(TrainingRecipe, recipe, f"{where}training").model_dump() if options else recipe
+
+
+def swept_fusion(
+    fusion: str, values: Values, settings: Mapping[str, Any], where: str, of_point: str | None
+) -> dict[str, Any]:
+    """The definition of a child: an entry under `fusions`, with the values of its options that are swept."""
+    definition = look_up(fusion, settings[FUSIONS], f"{where}.fusions")
+    if not values:
+        return definition
+    definition = settings["fusions_as_given"][fusion]
+    for key, value in values.items():
+        definition = with_value(definition, key.split(".")[2:], value)
+    return check_fusion(definition, f"{where}.sweep: with {told(values)}: fusions.{fusion}")
+
+
+def told(values: Values) -> str:
+    """Values of swept keys as a sentence names them."""
+    return cut(", ".join(f"{key} {shown(value)}" for key, value in values.items()), LONGEST_LIST_OF_VALUES)
 
 
 def check_plots(experiment: Mapping[str, Any], where: str) -> None:
@@ -142,17 +235,6 @@ def look_up(name: str, section: Mapping[str, Any], where: str) -> Any:
 def seed_list(seeds: int | list[int]) -> list[int]:
     """`3` means 1, 2, 3; a list is taken as it is, without repeats."""
     return list(range(1, seeds + 1)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-
-
-def plain(value: Any) -> Any:
-    """`value` with keys sorted and whole floats as integers, so that equal settings look equal."""
-    if isinstance(value, Mapping):
-        return {key: plain(value[key]) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
 
 
 def check_files(paths: Iterable[str | Path]) -> None:

@@ -30,9 +30,10 @@ from fusionscope.training.normalisation import PUBLISHED
 from machinery import entries, pictures
 from machinery.code_hashes import METRIC_NAMES, entry_hashes, is_ours
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
-from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, record_file
+from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, parent_name, record_file
 from machinery.own_code import check_entry
-from machinery.settings import plain
+from machinery.plain import plain
+from machinery.sweeps import shown
 
 LONG_LIST = 5  # names in a sentence
 ARCHITECTURE = "architecture"
@@ -85,6 +86,19 @@ class Study:
         """The experiments that have a correlation space."""
         return [name for name, e in self.experiments.items() if e.measures("correlation")]
 
+    @property
+    def sweeps(self) -> dict[str, list[Experiment]]:
+        """The sweeps by name, each with the experiments that are its settings."""
+        found: dict[str, list[Experiment]] = {}
+        for experiment in self.experiments.values():
+            if experiment.sweep is not None:
+                found.setdefault(experiment.sweep, []).append(experiment)
+        return found
+
+    def settings_of_sweeps(self) -> dict[str, str]:
+        """The experiments that are settings of a sweep, and of which."""
+        return {name: experiment.sweep for name, experiment in self.experiments.items() if experiment.sweep}
+
     def plots(self, experiment: str) -> dict[str, Plot]:
         """The plots of an experiment by name: those it asks for, or all, if what they show is measured."""
         chosen = self.experiments[experiment]
@@ -127,11 +141,18 @@ class Study:
         files = rf"(?:{any_of(children)})(?:\.pth|_aligned\.pth|_alignment\.csv)$"
         return f"(?!{files})(?:{any_of(self.experiments)})"
 
+    def sweep_pattern(self) -> str:
+        return any_of(self.sweeps)
+
+    def axis_pattern(self) -> str:
+        return any_of(dict.fromkeys(axis for sweep in self.sweeps for axis in self.axes(sweep)))
+
     # files that are asked for
 
     def results(self, wildcards: Any = None) -> list[str]:
         """Every file that `all` asks for."""
         files = [path for name in self.experiments for path in self.results_of(name)]
+        files += [path for name in self.sweeps for path in self.results_of_sweep(name)]
         return [*files, *self.pooled_correlation(), "results/measurements.csv", "results/report.html"]
 
     def results_of(self, experiment: str) -> list[str]:
@@ -142,6 +163,23 @@ class Study:
             tables.append("correlation_space.csv")
         plots = [f"plots/{name}.{kind}" for name in self.plots(experiment) for kind in ("png", "pdf")]
         return [chosen.table(name) for name in (*tables, *plots)] + self.results_of_models(experiment)
+
+    def results_of_sweep(self, sweep: str) -> list[str]:
+        """The table of a sweep, and a figure for each of its axes; nothing where no outcome is measured."""
+        if not self.measurements_of_sweep(sweep):
+            return []
+        plots = [f"plots/sweep_{axis}.{kind}" for axis in self.axes(sweep) for kind in ("png", "pdf")]
+        return [f"results/{sweep}/{file}" for file in ("sweep.csv", *plots)]
+
+    def measurements_of_sweep(self, sweep: str) -> list[str]:
+        """What is measured of its settings in the spaces of outcomes."""
+        files = {PARTS["prediction"], PARTS["connectivity"]}
+        return [
+            path
+            for experiment in self.sweeps[sweep]
+            for path in self.measurement_files(experiment.name)
+            if os.path.basename(path) in files
+        ]
 
     def results_of_models(self, experiment: str) -> list[str]:
         """What tables and plots are made from: made again where it is missing, though they are there."""
@@ -198,13 +236,54 @@ class Study:
             return [chosen.table("correlation_space.csv")]
         return []
 
+    def report_sections(self) -> dict[str, dict[str, list[str]]]:
+        """The parts of the page for people by name: of each experiment, or of each sweep with its axes."""
+        wide = self.wide_sweeps
+        names = [sweep if (sweep := e.sweep) in wide else name for name, e in self.experiments.items()]
+        return {str(name): self.axes(name) if name in wide else {} for name in dict.fromkeys(names)}
+
+    @property
+    def wide_sweeps(self) -> list[str]:
+        """The sweeps of several settings, to which the page gives one part; of one setting it is that
+        experiment's."""
+        return [name for name, settings in self.sweeps.items() if len(settings) > 1]
+
     def report_files(self) -> list[dict[str, Any]]:
-        """What the page for people is made of: path, experiment and kind of each file, and what it is of."""
-        return [
-            {"experiment": name, **file}
-            for name, experiment in self.experiments.items()
-            for file in self.report_files_of(experiment)
+        """What the page for people is made of: path, experiment and kind of each file, what it is of, and the
+        part of the page that shows it."""
+        wide = self.wide_sweeps
+        files = []
+        for name, experiment in self.experiments.items():
+            if experiment.sweep in wide:
+                shown, part = self.report_files_of_setting(experiment), experiment.sweep
+            else:
+                shown, part = self.report_files_of(experiment), name
+            files += [{"section": part, "experiment": name, **file} for file in shown]
+        return files + [
+            {"section": name, "experiment": name, **file}
+            for name in self.sweeps
+            for file in self.report_files_of_sweep(name)
         ]
+
+    def report_files_of_setting(self, experiment: Experiment) -> Iterator[dict[str, Any]]:
+        """Of a sweep's many settings the page shows numbers alone."""
+        yield {"kind": "data", "path": experiment.data}
+        for path in self.measurement_files(experiment.name):
+            yield {"kind": MEASUREMENTS, "path": path}
+
+    def report_files_of_sweep(self, sweep: str) -> Iterator[dict[str, Any]]:
+        if not self.measurements_of_sweep(sweep):
+            return
+        yield {"kind": "sweep", "path": f"results/{sweep}/sweep.csv"}
+        for axis in self.axes(sweep):
+            words = axis.replace("_", " ")
+            yield {
+                "kind": "plot",
+                "path": f"results/{sweep}/plots/sweep_{axis}.png",
+                "name": f"sweep_{axis}",
+                "title": f"outcomes along {words}",
+                "caption": "Median over seeds, and their range as a band; a line for each fusion.",
+            }
 
     def report_labels(self) -> list[dict[str, Any]]:
         """The same in the same order, without paths, which a job gets as its inputs."""
@@ -282,6 +361,41 @@ class Study:
         return {kind: self.tables(wildcards.experiment, kind) for kind in plot.inputs}
 
     # what jobs are told
+
+    def axes(self, sweep: str) -> dict[str, list[str]]:
+        """The axes of a sweep by name, each with its values as text, in their order."""
+        settings = [experiment.settings["sweep"] for experiment in self.sweeps[sweep]]
+        found: dict[str, dict[str, None]] = {axis: {} for axis in settings[0]["axes"].values()}
+        for setting in settings:
+            for values in (setting["values"], *(child["values"] for child in setting["fusions"].values())):
+                for axis, value in as_text(values, setting["axes"]).items():
+                    found[axis][value] = None
+        return {axis: list(values) for axis, values in found.items()}
+
+    def points(self, sweep: str) -> dict[str, dict[str, Any]]:
+        """Where the settings of a sweep lie on its axes, by their names, and which children have values."""
+        found = {}
+        for experiment in self.sweeps[sweep]:
+            setting = experiment.settings["sweep"]
+            children = {
+                child: {"fusion": of_child["fusion"], "values": as_text(of_child["values"], setting["axes"])}
+                for child, of_child in setting["fusions"].items()
+            }
+            found[experiment.name] = {
+                "values": as_text(setting["values"], setting["axes"]),
+                "fusions": children,
+            }
+        return found
+
+    def role(self, wildcards: Any) -> list[str | int]:
+        """What a job's model is, for its random streams: the experiment, or the sweep it belongs to, the
+        seed, and a parent or the fusion that makes it, whatever is swept of that."""
+        experiment = self.of(wildcards)
+        if hasattr(wildcards, "parent"):
+            model = parent_name(wildcards.parent)
+        else:
+            model = wildcards.fusion if hasattr(wildcards, "fusion") else wildcards.model
+        return [experiment.stream, int(wildcards.seed), experiment.role(model)]
 
     def setting(self, *keys: str) -> OfWildcards:
         """A function of a job's wildcards: what its experiment's settings say under `keys`."""
@@ -516,6 +630,11 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
     shown = plain(settings)
     shown["measurements"].pop("batch_size")
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+
+
+def as_text(values: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, str]:
+    """Values of swept keys as tables and figures show them, by the names of their `axes`."""
+    return {axes[key]: shown(value) for key, value in values.items()}
 
 
 def any_of(names: Iterable[str]) -> str:

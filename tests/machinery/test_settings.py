@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from fusionscope.errors import InputError
+from machinery.plain import plain
 from machinery.settings import (
     check_files,
-    plain,
     read_settings,
     resolve_experiments,
     seed_list,

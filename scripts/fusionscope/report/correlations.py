@@ -25,14 +25,16 @@ def correlation_table(
     accuracy_metric: str | Mapping[str, str],
     *,
     pooled_as: str | None = None,
+    sweeps: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Each metric's correlation with accuracy over seeds, a row per model, metric and coefficient.
 
     `accuracy_metric`: 'accuracy', or 'generalisation_gap' whose sign is turned so that more is better;
     one for all experiments, or a dictionary with one for each. A last block of models ALL_MODELS pools
     all points, stratified by experiment and model. With `pooled_as`, only that block is made, under this
-    experiment name. P-values, intervals and verdicts are of Kendall's tau alone; `p_adjusted` is for the
-    metrics of the block that do not restate the outcome (statistics.correlation).
+    experiment name. `sweeps`: of the experiments that are settings of a sweep, its name; a seed is the same
+    in all of them, and permuted in all at once. P-values, intervals and verdicts are of Kendall's tau alone;
+    `p_adjusted` is for the metrics of the block that do not restate the outcome (statistics.correlation).
     """
     if isinstance(accuracy_metric, Mapping):
         is_target = measurements.metric == measurements.experiment.map(accuracy_metric)
@@ -43,6 +45,7 @@ def correlation_table(
     signed = target.value * target.metric.map(lambda metric: SIGNS.get(metric, 1.0))
     outcomes = pd.DataFrame({"target": signed, "outcome": target.metric})
     points = measurements[~is_target].join(outcomes, on=keys, how="inner")
+    points["drawn_for"] = points.experiment.replace(dict(sweeps or {}))
     blocks = [] if pooled_as else [group for _, group in points.groupby(["experiment", "model"], sort=False)]
     rows = [row for block in blocks for row in correlation_rows(block, block.model.iloc[0])]
     if pooled_as or points.model.nunique() > 1:
@@ -52,12 +55,15 @@ def correlation_table(
 
 
 def correlation_rows(points: pd.DataFrame, model: str) -> list[dict]:
-    """Three rows for each metric of `points`, which carry `target`; strata are experiment and model."""
+    """Three rows for each metric of `points`, which carry `target`; strata are experiment and model.
+
+    `drawn_for`: the experiment or sweep whose seeds they are.
+    """
     if points.empty:
         return []
     named = points.groupby(["space", "metric"], sort=False)
     strata = points.groupby(["experiment", "model"], sort=False)
-    seeds = points.groupby(["experiment", "seed"])  # sorted: the same draws whatever the order of rows
+    seeds = points.groupby(["drawn_for", "seed"])  # sorted: the same draws whatever the order of rows
     places = tuple(groups.ngroup().to_numpy() for groups in (named, strata, seeds))
     values = np.full((named.ngroups, strata.ngroups, seeds.ngroups), np.nan)
     outcome, censored = np.full(values.shape[1:], np.nan), np.full(values.shape, NOT_CENSORED, dtype="<U5")
@@ -67,7 +73,7 @@ def correlation_rows(points: pd.DataFrame, model: str) -> list[dict]:
         outcome,
         censored=censored,
         restates=[restates(rows.metric.iloc[0], rows.outcome.unique()) for _, rows in named],
-        experiments=seeds.experiment.first().to_numpy(str),
+        experiments=seeds.drawn_for.first().to_numpy(str),
     )
     shared = {"experiment": points.experiment.iloc[0], "model": model}
     return [

@@ -26,6 +26,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=NAMES)
 
 
+def read_sweep(path: str | Path, axes: Iterable[str]) -> pd.DataFrame:
+    """The table of a sweep, with the values of its `axes` as text, as the configuration has them."""
+    read_rows(path)
+    return pd.read_csv(path, dtype=NAMES | dict.fromkeys(axes, str), keep_default_na=False, na_values=[""])
+
+
 def read_tables_with(columns: Iterable[str], paths: Iterable[str | Path]) -> pd.DataFrame | None:
     """The same of files that may be of an older layout: None unless each has just these `columns`."""
     expected, tables = list(columns), []

@@ -165,3 +165,18 @@ def test_a_large_study_takes_seconds():
     table = correlation_table(pd.DataFrame(rows, columns=columns), "accuracy")
     assert time.perf_counter() - start < 30
     assert len(table) == 11 * 60 * 3
+
+
+def test_seeds_of_a_sweep_are_permuted_in_all_settings_at_once():
+    """Two settings with the very same seeds tell no more than one; two experiments do."""
+    names = "first", "second"
+    both = pd.concat([study(name, ("parent_1",)) for name in names])
+    alone = correlation_table(study("first", ("parent_1",)), "accuracy", pooled_as="all")
+    sweep = dict.fromkeys(names, "sweep")
+    as_sweep = correlation_table(both, "accuracy", pooled_as="all", sweeps=sweep)
+    apart = correlation_table(both, "accuracy", pooled_as="all")
+    tau = [table[table.coefficient == "kendall"] for table in (alone, as_sweep, apart)]
+    assert tau[0].p_value.notna().any()
+    pd.testing.assert_series_equal(tau[0].p_value, tau[1].p_value)
+    assert (tau[1].n_seeds == tau[0].n_seeds).all()
+    assert (tau[2].p_value.dropna() < tau[1].p_value.dropna()).any()

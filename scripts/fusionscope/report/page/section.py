@@ -28,16 +28,21 @@ def section(name: str, files: Iterable[File], accuracy_metric: str) -> dict[str,
         "name": name,
         "warnings": warnings(measurements, chance),
         "findings": findings(measurements, correlation, chance, accuracy_metric),
-        "figures": [
-            {"name": plot["name"], "title": plot["title"], "caption": plot["caption"], "file": plot["path"]}
-            for plot in by_kind.get(PLOT, [])
-        ],
+        "figures": figures_of(by_kind.get(PLOT, [])),
         "cards": [
             card(name, file["seed"], file["fusion"], measurements, read_tables([file["path"]]), *drawn)
             for file in by_kind.get(ALIGNMENT, [])
         ],
         "measurements": measurements,
     }
+
+
+def figures_of(plots: Iterable[File]) -> list[dict[str, str]]:
+    """What the page shows of each file of a plot."""
+    return [
+        {"name": plot["name"], "title": plot["title"], "caption": plot["caption"], "file": plot["path"]}
+        for plot in plots
+    ]
 
 
 def pooled_findings(correlation_files: Sequence[str], accuracy_metrics: Mapping[str, str]) -> list[str]:
