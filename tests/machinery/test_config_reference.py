@@ -18,8 +18,8 @@ def test_what_is_generated_is_up_to_date(path, text):
 
 
 def keys(node: object, path: str = "") -> set[str]:
-    """The full paths of all keys, with NAME for names of one's own."""
-    if not isinstance(node, dict):
+    """The full paths of all keys, with NAME for names of one's own; a sweep's are those of others."""
+    if not isinstance(node, dict) or path.endswith(".sweep"):
         return set()
     found = set()
     for key, value in node.items():

@@ -77,9 +77,9 @@ def test_two_correlated_experiments_are_correlated_together():
 @pytest.mark.parametrize("name", SHIPPED["experiments"])
 def test_every_experiment_that_ships_is_a_study(name):
     study = study_of({"run": [name]})
-    experiment = study.experiments[name]
-    children = len(experiment.seeds) * len(experiment.fusions)
-    assert measured(study, name)["connectivity"] == children
+    for experiment in study.wholes[name]:
+        children = len(experiment.seeds) * len(experiment.fusions)
+        assert measured(study, experiment.name)["connectivity"] == children
     assert len(study.results()) == len(set(study.results()))
 
 

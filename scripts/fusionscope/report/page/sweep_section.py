@@ -50,8 +50,8 @@ def more_warnings(all_of_them: list[str]) -> list[str]:
 def sweep_findings(table: pd.DataFrame, axes: Mapping[str, Sequence[str]]) -> list[str]:
     """Sentences about the outcomes of a sweep (`sweep_table`): where each fusion is best and worst."""
     told = joined([f"{spoken(axis)} ({', '.join(values)})" for axis, values in axes.items()])
-    settings = len(table[list(axes)].dropna(how="all").drop_duplicates())
-    first = f"{counted(settings, 'setting')} of {told}, {counted(table.seed.nunique(), 'seed')} each."
+    settings = counted(table.experiment.nunique(), "setting")
+    first = f"{settings} of {told}, {counted(table.seed.nunique(), 'seed')} each."
     fusions = list(dict.fromkeys(table.fusion))
     return [first, *(sentence for name in fusions for sentence in range_sentence(table, name, list(axes)))]
 
