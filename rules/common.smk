@@ -66,6 +66,7 @@ wildcard_constraints:
     plot=STUDY.plot_pattern(),
     sweep=STUDY.sweep_pattern(),
     axis=STUDY.axis_pattern(),
+    whole=STUDY.whole_pattern(),
 
 
 def growing(amount):

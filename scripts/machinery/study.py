@@ -36,6 +36,8 @@ from machinery.plain import plain
 from machinery.sweeps import shown
 
 LONG_LIST = 5  # names in a sentence
+# Outcomes of a fusion, and the part that measures each.
+OUTCOMES = {"accuracy": "prediction", "relative_accuracy": "prediction", "loss_barrier": "connectivity"}
 ARCHITECTURE = "architecture"
 # Rules whose results say metrics' names for people: the table of these is code to them.
 SHOW_NAMES = (
@@ -45,6 +47,8 @@ SHOW_NAMES = (
     "collect_results",
     "summarise",
     "plot",
+    "predict",
+    "plot_predictors",
     "report",
 )
 
@@ -99,6 +103,21 @@ class Study:
         """The experiments that are settings of a sweep, and of which."""
         return {name: experiment.sweep for name, experiment in self.experiments.items() if experiment.sweep}
 
+    @property
+    def wide_sweeps(self) -> list[str]:
+        """The sweeps of several settings; one of a single setting is an experiment as any other."""
+        return [name for name, settings in self.sweeps.items() if len(settings) > 1]
+
+    @property
+    def wholes(self) -> dict[str, list[Experiment]]:
+        """What predictors are sought in, and the page has a part for: each sweep with its settings, and each
+        experiment that is no setting of one."""
+        found: dict[str, list[Experiment]] = {}
+        for name, experiment in self.experiments.items():
+            whole = experiment.sweep if experiment.sweep in self.wide_sweeps else name
+            found.setdefault(str(whole), []).append(experiment)
+        return found
+
     def plots(self, experiment: str) -> dict[str, Plot]:
         """The plots of an experiment by name: those it asks for, or all, if what they show is measured."""
         chosen = self.experiments[experiment]
@@ -144,6 +163,9 @@ class Study:
     def sweep_pattern(self) -> str:
         return any_of(self.sweeps)
 
+    def whole_pattern(self) -> str:
+        return any_of(self.wholes)
+
     def axis_pattern(self) -> str:
         return any_of(dict.fromkeys(axis for sweep in self.sweeps for axis in self.axes(sweep)))
 
@@ -153,6 +175,7 @@ class Study:
         """Every file that `all` asks for."""
         files = [path for name in self.experiments for path in self.results_of(name)]
         files += [path for name in self.sweeps for path in self.results_of_sweep(name)]
+        files += [path for name in self.wholes for path in self.predictors(name)]
         return [*files, *self.pooled_correlation(), "results/measurements.csv", "results/report.html"]
 
     def results_of(self, experiment: str) -> list[str]:
@@ -170,6 +193,20 @@ class Study:
             return []
         plots = [f"plots/sweep_{axis}.{kind}" for axis in self.axes(sweep) for kind in ("png", "pdf")]
         return [f"results/{sweep}/{file}" for file in ("sweep.csv", *plots)]
+
+    def predictors(self, whole: str) -> list[str]:
+        """The table of predictors of an experiment or a sweep, and a figure for each outcome."""
+        outcomes = self.predicted(whole)
+        plots = [f"plots/predictors_{outcome}.{kind}" for outcome in outcomes for kind in ("png", "pdf")]
+        return [f"results/{whole}/{file}" for file in ("predictors.csv", *plots)] if outcomes else []
+
+    def predicted(self, whole: str) -> list[str]:
+        """The outcomes that predictors are sought for: those that are measured, where there are children and
+        correlations are wanted."""
+        first = self.wholes[whole][0]
+        if not (first.measures("correlation") and first.fusions):
+            return []
+        return [outcome for outcome, part in OUTCOMES.items() if first.measures(part)]
 
     def measurements_of_sweep(self, sweep: str) -> list[str]:
         """What is measured of its settings in the spaces of outcomes."""
@@ -237,16 +274,8 @@ class Study:
         return []
 
     def report_sections(self) -> dict[str, dict[str, list[str]]]:
-        """The parts of the page for people by name: of each experiment, or of each sweep with its axes."""
-        wide = self.wide_sweeps
-        names = [sweep if (sweep := e.sweep) in wide else name for name, e in self.experiments.items()]
-        return {str(name): self.axes(name) if name in wide else {} for name in dict.fromkeys(names)}
-
-    @property
-    def wide_sweeps(self) -> list[str]:
-        """The sweeps of several settings, to which the page gives one part; of one setting it is that
-        experiment's."""
-        return [name for name, settings in self.sweeps.items() if len(settings) > 1]
+        """The parts of the page for people: the wholes by name, of a sweep with its axes."""
+        return {name: self.axes(name) if name in self.wide_sweeps else {} for name in self.wholes}
 
     def report_files(self) -> list[dict[str, Any]]:
         """What the page for people is made of: path, experiment and kind of each file, what it is of, and the
@@ -259,11 +288,19 @@ class Study:
             else:
                 shown, part = self.report_files_of(experiment), name
             files += [{"section": part, "experiment": name, **file} for file in shown]
-        return files + [
-            {"section": name, "experiment": name, **file}
-            for name in self.sweeps
-            for file in self.report_files_of_sweep(name)
-        ]
+        return (
+            files
+            + [
+                {"section": name, "experiment": name, **file}
+                for name in self.sweeps
+                for file in self.report_files_of_sweep(name)
+            ]
+            + [
+                {"section": name, "experiment": name, **file}
+                for name in self.wholes
+                for file in self.report_files_of_predictors(name)
+            ]
+        )
 
     def report_files_of_setting(self, experiment: Experiment) -> Iterator[dict[str, Any]]:
         """Of a sweep's many settings the page shows numbers alone."""
@@ -283,6 +320,19 @@ class Study:
                 "name": f"sweep_{axis}",
                 "title": f"outcomes along {words}",
                 "caption": "Median over seeds, and their range as a band; a line for each fusion.",
+            }
+
+    def report_files_of_predictors(self, whole: str) -> Iterator[dict[str, Any]]:
+        if outcomes := self.predicted(whole):
+            yield {"kind": "predictors", "path": f"results/{whole}/predictors.csv"}
+        for outcome in outcomes:
+            yield {
+                "kind": "plot",
+                "path": f"results/{whole}/plots/predictors_{outcome}.png",
+                "name": f"predictors_{outcome}",
+                "title": f"what goes with the {outcome.replace('_', ' ')} of children",
+                "caption": "Properties of parents and pairs with the largest coefficients, and their 95 % "
+                "intervals; filled is what is shown, all that were tried considered.",
             }
 
     def report_labels(self) -> list[dict[str, Any]]:
@@ -345,6 +395,11 @@ class Study:
     def measurements(self, wildcards: Any) -> list[str]:
         return self.measurement_files(wildcards.experiment)
 
+    def measurements_of_whole(self, wildcards: Any) -> list[str]:
+        """All that is measured in an experiment, or in all settings of a sweep."""
+        settings = self.wholes[wildcards.whole]
+        return [path for experiment in settings for path in self.measurement_files(experiment.name)]
+
     def all_measurements(self, wildcards: Any = None) -> list[str]:
         return [path for name in self.experiments for path in self.measurement_files(name)]
 
@@ -372,20 +427,11 @@ class Study:
                     found[axis][value] = None
         return {axis: list(values) for axis, values in found.items()}
 
-    def points(self, sweep: str) -> dict[str, dict[str, Any]]:
-        """Where the settings of a sweep lie on its axes, by their names, and which children have values."""
-        found = {}
-        for experiment in self.sweeps[sweep]:
-            setting = experiment.settings["sweep"]
-            children = {
-                child: {"fusion": of_child["fusion"], "values": as_text(of_child["values"], setting["axes"])}
-                for child, of_child in setting["fusions"].items()
-            }
-            found[experiment.name] = {
-                "values": as_text(setting["values"], setting["axes"]),
-                "fusions": children,
-            }
-        return found
+    def points(self, whole: str) -> dict[str, dict[str, Any]]:
+        """Where the settings of a sweep lie on its axes, by their names, and their children; an experiment
+        that is not swept is a setting without axes."""
+        settings = self.sweeps.get(whole) or self.wholes[whole]
+        return {experiment.name: point(experiment) for experiment in settings}
 
     def role(self, wildcards: Any) -> list[str | int]:
         """What a job's model is, for its random streams: the experiment, or the sweep it belongs to, the
@@ -630,6 +676,21 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
     shown = plain(settings)
     shown["measurements"].pop("batch_size")
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+
+
+def point(experiment: Experiment) -> dict[str, Any]:
+    """Where an experiment lies on the axes of its sweep; see `Study.points`."""
+    if experiment.sweep is None:
+        return {
+            "values": {},
+            "fusions": {name: {"fusion": name, "values": {}} for name in experiment.fusions},
+        }
+    setting = experiment.settings["sweep"]
+    children = {
+        child: {"fusion": of_child["fusion"], "values": as_text(of_child["values"], setting["axes"])}
+        for child, of_child in setting["fusions"].items()
+    }
+    return {"values": as_text(setting["values"], setting["axes"]), "fusions": children}
 
 
 def as_text(values: Mapping[str, Any], axes: Mapping[str, str]) -> dict[str, str]:

@@ -8,9 +8,14 @@ FEWEST_SEEDS = 4  # three have six orders: everything is possible
 
 
 def tau_intervals(
-    tau: np.ndarray, left_out: np.ndarray, null_variance: np.ndarray, n: np.ndarray
+    tau: np.ndarray,
+    left_out: np.ndarray,
+    null_variance: np.ndarray,
+    n: np.ndarray,
+    *,
+    confidence: float = CONFIDENCE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends (metrics,) at 95 % for each `tau` (metrics,).
+    """Lower and upper ends (metrics,) at 95 %, or another `confidence`, for each `tau` (metrics,).
 
     An inverted test, as Wilson's interval of a share (1927, JASA 22, 209): a true value t is in the interval
     while (tau - t)^2 <= q^2 V(t). Without a relation, V(0) is `null_variance`, that of tau over permutations
@@ -25,7 +30,7 @@ def tau_intervals(
     """
     enough, n = n >= FEWEST_SEEDS, np.maximum(n, 2)
     sign, size = np.where(tau < 0, -1, 1), np.abs(tau)
-    q2 = stats.t.ppf((1 + CONFIDENCE) / 2, 2 * (n - 1)) ** 2
+    q2 = stats.t.ppf((1 + confidence) / 2, 2 * (n - 1)) ** 2
     excess = np.maximum(jackknife_variance(tau, left_out, n) - null_variance, 0)
     far = upper_end(size, q2 * (null_variance + excess))
     near = lower_end(size, q2 * null_variance, q2 * excess)

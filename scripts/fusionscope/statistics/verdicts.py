@@ -36,6 +36,15 @@ def verdict(coefficient: float, p_adjusted: float, best: float, size: Size) -> s
     return f"{CANNOT} with {size.seeds} seeds ({enough}{each} would do)"
 
 
+def over_settings_verdict(low: float, high: float) -> str:
+    """The same over the settings of a sweep, from the interval of granulated Kendall for a whole family."""
+    if low > 0:
+        return "higher goes with better"
+    if high < 0:
+        return "lower goes with better"
+    return NOT_SHOWN
+
+
 def seeds_needed(metrics: int, experiments: int = 1) -> int:
     """The fewest seeds in each experiment that show a perfect order, in a family of so many metrics.
 
