@@ -508,8 +508,8 @@ METRICS: dict[str, Metric] = {
     "parents_gradient_cosine": Metric(
         label="cosine of the parents' gradients",
         space=PAIR,
-        definition="⟨g₁, g₂⟩ / (norm(g₁) norm(g₂)) of the parents' gradients g of L on the same images of the "
-        "train set, parameter by parameter; undefined where the parents differ in width",
+        definition="⟨g₁, g₂⟩ / (norm(g₁) norm(g₂)) of the parents' gradients g of L on the same images of "
+        "the train set, parameter by parameter; undefined where the parents differ in width",
         source="after Yu et al. 2020, arXiv 2001.06782, definition 1",
         truth="softmax regression in closed form, automatic differentiation "
         "(tests/fusionscope/measures/pair/test_gradients.py)",

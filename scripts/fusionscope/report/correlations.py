@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fusionscope.measurement import NOT_CENSORED
-from fusionscope.measures.names import ACCURACY, GAP, METRICS
+from fusionscope.measures.names import ACCURACY, GAP, METRICS, PAIR
 from fusionscope.report.pooled import ALL_MODELS
 from fusionscope.statistics.correlation import correlations
 from fusionscope.statistics.result import Correlation
@@ -32,8 +32,10 @@ def correlation_table(
     one for all experiments, or a dictionary with one for each. A last block of models ALL_MODELS pools
     all points, stratified by experiment and model. With `pooled_as`, only that block is made, under this
     experiment name. P-values, intervals and verdicts are of Kendall's tau alone; `p_adjusted` is for the
-    metrics of the block that do not restate the outcome (statistics.correlation).
+    metrics of the block that do not restate the outcome (statistics.correlation). The pair space is left
+    out: what is said of a pair is no property of one of its models.
     """
+    measurements = measurements[measurements.space != PAIR]
     if isinstance(accuracy_metric, Mapping):
         is_target = measurements.metric == measurements.experiment.map(accuracy_metric)
     else:

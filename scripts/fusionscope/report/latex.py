@@ -48,8 +48,9 @@ def summary_latex(summary: pd.DataFrame, models: Sequence[str], caption: str, la
     """A LaTeX table (booktabs, graphicx): metrics down, a block for each space, `models` across.
 
     `summary`: as of summary.summary_table. A cell has median and range; a dash where a model lacks a metric,
-    or no seed has a value.
+    or no seed has a value. What none of `models` has is left out: what is said of all parents together.
     """
+    summary = summary[summary.model.isin(models)]
     lines = []
     for space, of_space in summary.groupby("space", sort=False):
         lines += [

@@ -1,4 +1,4 @@
-"""What matching neurons costs, by the fusion's own ground cost: as they were numbered, and as they are matched."""
+"""What matching neurons costs by the fusion's own ground cost: before they are matched, and after."""
 
 import math
 from collections.abc import Mapping, Sequence

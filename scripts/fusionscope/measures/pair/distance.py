@@ -1,9 +1,10 @@
 """How far the weights of two networks lie apart, relative to how large they are."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fusionscope.measurement import Measurement, undefined
@@ -56,12 +57,25 @@ def relative_distance(
     Symmetric, and the same when both are scaled: 0 where they are equal, 1 where they are orthogonal (about
     what independent weights are), sqrt(2) at most, where one is minus the other. None if all are zero.
     """
-    difference = size = 0.0
-    for name in names:
-        a, b = one[name].detach().double(), other[name].detach().double()
-        difference += (a - b).abs().square().sum().item()
-        size += a.abs().square().sum().item() + b.abs().square().sum().item()
-    return math.sqrt(difference / size) if size > 0 else None
+    pairs = [(one[name].detach(), other[name].detach()) for name in names]
+    if not pairs:
+        return None
+    # one number from the device, which would be waited for at each
+    squares = torch.stack([torch.stack([square(a - b), square(a), square(b)]) for a, b in in_double(pairs)])
+    difference, *sizes = squares.sum(0).tolist()
+    return math.sqrt(difference / sum(sizes)) if any(sizes) else None
+
+
+def square(tensor: Tensor) -> Tensor:
+    """The square of its norm, a scalar."""
+    return tensor.abs().square().sum()
+
+
+def in_double(pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same numbers in double precision, complex ones too."""
+    for a, b in pairs:
+        dtype = torch.promote_types(a.dtype, torch.float64)
+        yield a.to(dtype), b.to(dtype)
 
 
 def layer_distances(
@@ -94,7 +108,7 @@ def fits(one: Mapping[str, Tensor], other: Mapping[str, Tensor], names: Iterable
 
 
 def learned(network: nn.Module) -> list[str]:
-    """The names of what is trained, in forward order as far as the network's own is: no running statistics."""
+    """The names of what is trained, in the network's own order: no running statistics."""
     return [name for name, _ in network.named_parameters()]
 
 
