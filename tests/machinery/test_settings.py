@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
 BEFORE = yaml.safe_load(Path(__file__).with_name("resolved_settings.yaml").read_text())
 FIRST = "experiments.digits_vgg11"
-SPACES = ["input", "hessian", "scales", "complexity", "prediction", "connectivity", "correlation"]
+SPACES = ["input", "hessian", "scales", "complexity", "prediction", "connectivity", "pair", "correlation"]
 
 
 @pytest.fixture
@@ -429,7 +429,7 @@ def test_a_plot_of_what_is_not_measured_is_refused(config):
 
 
 def test_a_run_without_any_space_is_refused(config):
-    spaces = ("input", "parameter", "prediction", "connectivity", "correlation")
+    spaces = ("input", "parameter", "prediction", "connectivity", "pair", "correlation")
     config["experiments"]["digits_vgg11"]["spaces"] = dict.fromkeys(spaces, False)
     assert "digits_vgg11.spaces: all are switched off" in refusal(config)
 

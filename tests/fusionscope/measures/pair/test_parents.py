@@ -4,7 +4,7 @@ import networks_for_fusion as nets
 import numpy as np
 import pytest
 import torch
-from measure_cases import random_images, randomise, smooth_network
+from measure_cases import random_images, randomise
 from torch import nn
 
 from fusionscope.errors import InputError
@@ -56,7 +56,7 @@ def test_a_permuted_copy_has_a_cka_of_one_and_answers_alike(name):
     for each in (weights, copy):
         parents.append(copy_of(network).double().eval())
         set_weights(parents[-1], each)
-    images = nets.images()
+    images = random_images(12)
     found = measure_parents(
         parents, train_images=images, similarity_images=images, test_images=images, batch_size=8
     )
@@ -68,7 +68,7 @@ def test_a_permuted_copy_has_a_cka_of_one_and_answers_alike(name):
 
 
 def test_equal_parents_are_alike_in_all():
-    found = {name: number.value for name, number in measured([smooth_network(seed=1)] * 2).items()}
+    found = {name: number.value for name, number in measured([mlp(1)] * 2).items()}
     assert found == pytest.approx(
         {
             "parents_gradient_cosine": 1,
