@@ -673,7 +673,9 @@ def test_names_are_names_of_files_everywhere(config, section, name):
     assert "cannot be a name; use letters a to z, digits and _, a letter first, at most 60" in sentence
 
 
-@pytest.mark.parametrize("name", ["parent_1", "Parent_x", "x_aligned", "x_ALIGNED", "naive_fused_last_epoch"])
+@pytest.mark.parametrize(
+    "name", ["parents", "Parents", "parent_1", "Parent_x", "x_aligned", "x_ALIGNED", "naive_fused_last_epoch"]
+)
 def test_no_fusion_is_called_like_a_file_of_another_model(config, name):
     config["fusions"][name] = {"method": "average"}
     assert "starts with parent_ or ends in _aligned or _last_epoch" in refusal(config)
