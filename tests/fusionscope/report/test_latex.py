@@ -221,8 +221,10 @@ def test_a_choice_of_metrics_and_one_that_is_not_measured():
         "hessian_trace",
     ]
     assert len(chosen(summary, None, "e")) == len(summary)
-    sentence = r"^config: experiments\.e\.table_metrics: 'path_norm' is not measured of any model; measured are accuracy, "
-    with pytest.raises(InputError, match=sentence):
+    where = r"^config: experiments\.e\.table_metrics: "
+    with pytest.raises(
+        InputError, match=where + "'path_norm' is not measured of any model; measured are acc"
+    ):
         chosen(summary, ["accuracy", "path_norm"], "e")
 
 
