@@ -200,7 +200,7 @@ rule measure_pair:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(60),
         device=SETTINGS["device"],
         gpu_slots=SETTINGS["gpu_slots"],
@@ -233,7 +233,7 @@ rule measure_alignment:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=growing(8000),
+        mem_mb=growing(4000),
         runtime=growing(60),
         device=SETTINGS["device"],
         gpu_slots=SETTINGS["gpu_slots"],
