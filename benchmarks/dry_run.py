@@ -43,7 +43,7 @@ def configuration(experiments: int) -> dict:
         "training": "digits",
         "measurements": "quick",
         "fusions": FUSIONS,
-        "spaces": {"connectivity": False},
+        "spaces": {"connectivity": False, "pair": False},
         "weights": "trained",
     }
     names = [f"experiment_{number:03d}" for number in range(1, experiments + 1)]

@@ -189,3 +189,67 @@ rule measure_connectivity:
         code=STUDY.code("measure_connectivity"),
     script:
         "../scripts/measure_connectivity.py"
+
+
+rule measure_pair:
+    input:
+        data=STUDY.data_file,
+        parents=STUDY.parent_files,
+    output:
+        "results/{experiment}/seed{seed}/pair_space.csv",
+    log:
+        "logs/measure_pair/{experiment}_seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/measure_pair/{experiment}_seed{seed}.tsv"
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
+    params:
+        stream=STUDY.stream,
+        parent_networks=STUDY.parent_networks,
+        recipe=STUDY.setting("measurements", "pair_space"),
+        code=STUDY.code("measure_pair"),
+    script:
+        "../scripts/measure_pair.py"
+
+
+rule measure_alignment:
+    input:
+        data=STUDY.data_file,
+        parents=STUDY.parent_files,
+        aligned="experiments/{experiment}/{experiment}_seed{seed}/{model}_aligned.pth",
+        alignment="experiments/{experiment}/{experiment}_seed{seed}/{model}_alignment.csv",
+    output:
+        measurements="results/{experiment}/seed{seed}/{model}/pair_space.csv",
+        distances="results/{experiment}/seed{seed}/{model}/weight_distance.csv",
+    log:
+        "logs/measure_alignment/{experiment}_seed{seed}_{model}.log",
+    benchmark:
+        "logs/benchmarks/measure_alignment/{experiment}_seed{seed}_{model}.tsv"
+    wildcard_constraints:
+        model=STUDY.fusion_pattern(),
+    conda:
+        "../envs/compute.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        device=SETTINGS["device"],
+        gpu_slots=SETTINGS["gpu_slots"],
+        batch_size=STUDY.setting("measurements", "batch_size"),
+    params:
+        stream=STUDY.stream,
+        parent_networks=STUDY.parent_networks_by_name,
+        reference=STUDY.reference,
+        images=STUDY.setting("measurements", "pair_space", "images"),
+        code=STUDY.code("measure_alignment"),
+    script:
+        "../scripts/measure_alignment.py"

@@ -81,9 +81,10 @@ def test_results_csv_is_complete(experiment):
     for seed in (1, 2, 3):
         of_all = 4 + 18 + 9 + 6
         assert [counted[f"{parent}_seed{seed}"] for parent in PARENTS] == [of_all] * 2
-        # children: the ensemble, connectivity
+        # children: the ensemble, connectivity; those that are aligned: the pair
         children = [counted[f"{child}_seed{seed}"] for child in (*CHILDREN, REPAIRED)]
-        assert children == [of_all + 1 + 5] * 3
+        assert children == [of_all + 1 + 5, of_all + 1 + 5 + 4, of_all + 1 + 5 + 4]
+        assert counted[f"parents_seed{seed}"] == 5
     assert len(measured[measured.Metric.isin(margins) & measured.Model.str.startswith("parent")]) == 3 * 2 * 2
 
 

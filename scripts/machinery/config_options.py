@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema
 
 from fusionscope.errors import InputError
 from fusionscope.fusion.options import METHODS, FusionOptions, OwnFusion
-from fusionscope.measures.names import METRICS
+from fusionscope.measures.names import METRICS, PARENTS
 from fusionscope.measures.recipes import MeasurementRecipe
 from fusionscope.networks.model_types import MODEL_TYPES, network_options
 from fusionscope.options import (
@@ -50,14 +50,14 @@ from machinery.sweeps import check_sweep
 
 IMAGE_FOLDER = "image_folder"  # the data set that needs a path
 PARAMETER_PARTS = ("hessian", "scales", "complexity")
-PARTS = ("input", *PARAMETER_PARTS, "prediction", "connectivity", "correlation")
+PARTS = ("input", *PARAMETER_PARTS, "prediction", "connectivity", "pair", "correlation")
 
 LONGEST_NAME = 60  # characters: several names and endings make up the name of one file
 NAME_PATTERN = rf"[A-Za-z][A-Za-z0-9_]{{0,{LONGEST_NAME - 1}}}$"
 EXPERIMENT_PATTERN = f"^{NAME_PATTERN}"
-FUSION_PATTERN = rf"^(?!parent_)(?!.*_(aligned|last_epoch)$){NAME_PATTERN}"
+FUSION_PATTERN = rf"^(?!parent_|{PARENTS}$)(?!.*_(aligned|last_epoch)$){NAME_PATTERN}"
 WINDOWS_DEVICE = r"con|prn|aux|nul|com\d|lpt\d"  # no file can be called so there
-OTHER_MODELS_FILE = r"parent_.*|.*_(aligned|last_epoch)"  # also where a disk ignores case
+OTHER_MODELS_FILE = rf"{PARENTS}|parent_.*|.*_(aligned|last_epoch)"  # also where a disk ignores case
 NAME_RULE = (
     f"letters a to z, digits and _, a letter first, at most {LONGEST_NAME} characters, and no device of "
     "Windows such as con"
@@ -84,7 +84,9 @@ ExperimentName = Annotated[
 FusionName = Annotated[
     str,
     names_of_files(FUSION_PATTERN, f"{WINDOWS_DEVICE}|{OTHER_MODELS_FILE}"),
-    expecting(f"{NAME_RULE}; nothing that starts with parent_ or ends in _aligned or _last_epoch"),
+    expecting(
+        f"{NAME_RULE}; not parents, nothing that starts with parent_ or ends in _aligned or _last_epoch"
+    ),
     WithJsonSchema({"type": "string", "pattern": FUSION_PATTERN}),
 ]
 RecipeName = Annotated[str, expecting("text")]
@@ -147,6 +149,10 @@ class Spaces(Options):
     )
     connectivity: Flag = Field(
         default=True, description="The line between parents, similarity of representations."
+    )
+    pair: Flag = Field(
+        default=True,
+        description="The parents beside each other before they are merged, as they are and aligned.",
     )
     correlation: Flag = Field(
         default=True, description="Correlation of every metric with accuracy, or with the gap."

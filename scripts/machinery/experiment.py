@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fusionscope.fusion.options import looks_at_images
+from fusionscope.fusion.options import looks_at_images, moves_neurons
 from fusionscope.training.data_sets import DATA_SETS, SIZE
 from fusionscope.training.normalisation import PUBLISHED
 from machinery.plain import plain
@@ -21,8 +21,9 @@ PARTS = {
     "complexity": "complexity.csv",
     "prediction": "prediction_space.csv",
     "connectivity": "connectivity_space.csv",  # of children alone
+    "pair": "pair_space.csv",  # of all parents of a seed together, and of fusions that align them
 }
-OF_CHILDREN = "connectivity"
+OF_CHILDREN, OF_PAIRS = "connectivity", "pair"
 
 
 def parent_name(number: int) -> str:
@@ -118,6 +119,10 @@ class Experiment:
         """The parent that the others are aligned to."""
         return parent_name(self.definition(fusion)["reference"])
 
+    def aligns(self, fusion: str) -> bool:
+        """Whether a fusion aligns its parents before it merges them."""
+        return moves_neurons(self.definition(fusion))
+
     def runs_networks(self, fusion: str) -> bool:
         """Whether a fusion runs networks on images; matching weights alone does not."""
         definition = self.definition(fusion)
@@ -173,6 +178,10 @@ class Experiment:
     def measured(self, seed: int | str, model: str, file: str) -> str:
         """A file of what was measured of a model."""
         return f"results/{self.name}/seed{seed}/{model}/{file}"
+
+    def measured_of_parents(self, seed: int | str, file: str) -> str:
+        """A file of what was measured of all parents of a seed together."""
+        return f"results/{self.name}/seed{seed}/{file}"
 
     def table(self, file: str) -> str:
         """A file of results over all seeds."""

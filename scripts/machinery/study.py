@@ -30,7 +30,15 @@ from fusionscope.training.normalisation import PUBLISHED
 from machinery import entries, pictures
 from machinery.code_hashes import METRIC_NAMES, entry_hashes, is_ours
 from machinery.entries import Entries, entry_of_metric, plot_of, with_entries
-from machinery.experiment import OF_CHILDREN, PARTS, Experiment, is_parent, parent_name, record_file
+from machinery.experiment import (
+    OF_CHILDREN,
+    OF_PAIRS,
+    PARTS,
+    Experiment,
+    is_parent,
+    parent_name,
+    record_file,
+)
 from machinery.own_code import check_entry
 from machinery.plain import plain
 from machinery.sweeps import shown
@@ -227,7 +235,7 @@ class Study:
             files += [
                 chosen.measured(s, model, "scale_search.csv") for s in chosen.seeds for model in chosen.models
             ]
-        return files
+        return files + self.alignment_files(experiment, "weight_distance.csv")
 
     def measurement_files(self, experiment: str) -> list[str]:
         """One CSV for each seed, model and part that the experiment measures; those of pairs come last."""
@@ -237,9 +245,10 @@ class Study:
             for seed in chosen.seeds
             for model in chosen.models
             for part, file in PARTS.items()
-            if part != OF_CHILDREN and chosen.measures(part)
+            if part not in (OF_CHILDREN, OF_PAIRS) and chosen.measures(part)
         ]
-        return files + self.connectivity_files(experiment, PARTS[OF_CHILDREN])
+        files += self.connectivity_files(experiment, PARTS[OF_CHILDREN])
+        return files + self.pair_files(experiment)
 
     def connectivity_files(self, experiment: str, file: str) -> list[str]:
         """One for each seed and child that is made here: of others nobody knows the aligned parents."""
@@ -251,6 +260,26 @@ class Study:
             for seed in chosen.seeds
             for fusion in chosen.fusions
             if chosen.weights(seed, fusion) not in self.provided
+        ]
+
+    def pair_files(self, experiment: str) -> list[str]:
+        """One for each seed, and one for each alignment that is made here."""
+        chosen, file = self.experiments[experiment], PARTS[OF_PAIRS]
+        if not chosen.measures(OF_PAIRS):
+            return []
+        of_parents = [chosen.measured_of_parents(seed, file) for seed in chosen.seeds]
+        return of_parents + self.alignment_files(experiment, file)
+
+    def alignment_files(self, experiment: str, file: str) -> list[str]:
+        """One for each seed and alignment that is made and measured here."""
+        chosen = self.experiments[experiment]
+        if not chosen.measures(OF_PAIRS):
+            return []
+        return [
+            chosen.measured(seed, fusion, file)
+            for seed in chosen.seeds
+            for fusion in chosen.fusions
+            if chosen.aligns(fusion) and chosen.weights(seed, fusion) not in self.provided
         ]
 
     def tables(self, experiment: str, kind: str) -> list[str]:
@@ -432,6 +461,10 @@ class Study:
         that is not swept is a setting without axes."""
         settings = self.sweeps.get(whole) or self.wholes[whole]
         return {experiment.name: point(experiment) for experiment in settings}
+
+    def stream(self, wildcards: Any) -> str:
+        """From which name a job's random numbers come, where they are the same for all models."""
+        return self.of(wildcards).stream
 
     def role(self, wildcards: Any) -> list[str | int]:
         """What a job's model is, for its random streams: the experiment, or the sweep it belongs to, the
@@ -668,6 +701,8 @@ ENTRIES_OF: dict[str, tuple[Callable[[Study, Any], Entries], ...]] = {
     "measure_complexity": (Study.network_entries, Study.complexity_entries),
     "measure_prediction": (Study.network_entries,),
     "measure_connectivity": (Study.network_entries, Study.repair_entries),
+    "measure_pair": (Study.parent_network_entries,),
+    "measure_alignment": (Study.parent_network_entries,),
     "plot": (Study.plot_entries,),
 }
 

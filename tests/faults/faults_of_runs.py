@@ -44,6 +44,10 @@ JOBS: dict[str, list[str]] = {
         f"results/tiny/seed1/geometric_fused/{name}.csv"
         for name in ("connectivity_space", "connectivity_path", "similarity", "activation_variance")
     ],
+    "measure_pair": ["results/tiny/seed1/pair_space.csv"],
+    "measure_alignment": [
+        f"results/tiny/seed1/geometric_fused/{name}.csv" for name in ("pair_space", "weight_distance")
+    ],
     "collect_results": ["results/tiny/results.csv"],
     "collect_measurements": ["results/measurements.csv"],
     "correlate": ["results/tiny/correlation_space.csv"],

@@ -18,6 +18,7 @@ QUICK = (
     "scales: bfloat16",
     "prediction space",
     "connectivity space: path of 3 points, repaired",
+    "pair space: alignment",
 )
 ROUNDING = 1e-13  # of upper bounds: ARPACK works on the CPU, and its products depend on where arrays lie
 LAWS = """

@@ -87,6 +87,9 @@ def jobs_of(study: Study) -> Iterator[tuple[str, dict[str, str]]]:
         for fusion in experiment.fusions:
             yield "fuse", of_all | {"fusion": fusion}
             yield "measure_connectivity", of_all | {"model": fusion}
+            if experiment.aligns(fusion):
+                yield "measure_alignment", of_all | {"model": fusion}
+        yield "measure_pair", of_all
         for model in experiment.models:
             for rule in OF_MODELS:
                 yield rule, of_all | {"model": model}
@@ -139,7 +142,8 @@ def of(jobs: set[str], rule: str) -> set[str]:
 def test_a_network_s_module_is_code_of_its_experiments_alone(changed_by):
     changed = changed_by(file_of(MODEL_TYPES["RESNET18"].network))
     assert {job.split()[1] for job in changed} == {"residual"}
-    assert {job.split()[0] for job in changed} == {"train", "fuse", *OF_MODELS, "measure_connectivity"}
+    of_pairs = {"measure_connectivity", "measure_pair"}
+    assert {job.split()[0] for job in changed} == {"train", "fuse", *OF_MODELS, *of_pairs}
 
 
 def test_a_way_to_align_is_code_of_its_fusions_alone(changed_by):

@@ -8,7 +8,8 @@ from studies import read, study_of, tiny_settings
 
 from machinery.finished import finished_experiments
 
-OTHER = {"spaces": {"prediction": True, "input": False, "parameter": False, "connectivity": False}}
+OFF = dict.fromkeys(["input", "parameter", "connectivity", "pair"], False)
+OTHER = {"spaces": {"prediction": True} | OFF}
 FILES = [
     f"results/other/seed{seed}/{model}/prediction_space.csv"
     for seed in (1, 2)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
 BEFORE = yaml.safe_load(Path(__file__).with_name("resolved_settings.yaml").read_text())
 FIRST = "experiments.digits_vgg11"
-SPACES = ["input", "hessian", "scales", "complexity", "prediction", "connectivity", "correlation"]
+SPACES = ["input", "hessian", "scales", "complexity", "prediction", "connectivity", "pair", "correlation"]
 
 
 @pytest.fixture
@@ -429,7 +429,7 @@ def test_a_plot_of_what_is_not_measured_is_refused(config):
 
 
 def test_a_run_without_any_space_is_refused(config):
-    spaces = ("input", "parameter", "prediction", "connectivity", "correlation")
+    spaces = ("input", "parameter", "prediction", "connectivity", "pair", "correlation")
     config["experiments"]["digits_vgg11"]["spaces"] = dict.fromkeys(spaces, False)
     assert "digits_vgg11.spaces: all are switched off" in refusal(config)
 
@@ -673,7 +673,9 @@ def test_names_are_names_of_files_everywhere(config, section, name):
     assert "cannot be a name; use letters a to z, digits and _, a letter first, at most 60" in sentence
 
 
-@pytest.mark.parametrize("name", ["parent_1", "Parent_x", "x_aligned", "x_ALIGNED", "naive_fused_last_epoch"])
+@pytest.mark.parametrize(
+    "name", ["parents", "Parents", "parent_1", "Parent_x", "x_aligned", "x_ALIGNED", "naive_fused_last_epoch"]
+)
 def test_no_fusion_is_called_like_a_file_of_another_model(config, name):
     config["fusions"][name] = {"method": "average"}
     assert "starts with parent_ or ends in _aligned or _last_epoch" in refusal(config)

@@ -39,8 +39,26 @@ def measured(study: Study, experiment: str = "tiny") -> dict[str, int]:
 
 
 def test_every_model_of_every_seed_is_measured_in_every_part():
-    assert measured(tiny()) == dict.fromkeys(PARTS, 2 * 4) | {"connectivity": 2 * 2}
-    assert measured(tiny(seeds=1, parents=3)) == dict.fromkeys(PARTS, 5) | {"connectivity": 2}
+    assert measured(tiny()) == dict.fromkeys(PARTS, 2 * 4) | {"connectivity": 2 * 2, "pair": 2 * (1 + 1)}
+    found = measured(tiny(seeds=1, parents=3))
+    assert found == dict.fromkeys(PARTS, 5) | {"connectivity": 2, "pair": 1 + 1}
+
+
+def test_parents_are_measured_beside_each_other_once_a_seed_and_once_for_each_way_to_align_them():
+    fusions = {
+        "mean": {"method": "average", "repair": True},
+        "matched": {"method": "weight_matching"},
+        "own": {"method": "my_package.fusions:Mine"},
+    }
+    study = study_of(tiny_settings(fusions=list(fusions), seeds=[3]) | {"fusions": fusions})
+    folder = "results/tiny/seed3"
+    assert study.pair_files("tiny") == [
+        f"{folder}/pair_space.csv",
+        f"{folder}/matched/pair_space.csv",
+        f"{folder}/own/pair_space.csv",
+    ]
+    assert study.measurement_files("tiny")[-3:] == study.pair_files("tiny")
+    assert f"{folder}/matched/weight_distance.csv" in study.results()
 
 
 @pytest.mark.parametrize("part", [*PARTS, "parameter"])
@@ -71,7 +89,7 @@ def test_two_correlated_experiments_are_correlated_together():
     study = study_of(mine)
     assert "results/correlation_space.csv" in study.results()
     assert study.accuracy_metrics() == dict.fromkeys(["tiny", "other"], "accuracy")
-    assert len(study.all_measurements()) == 5 * 12 + 6
+    assert len(study.all_measurements()) == 5 * 12 + 6 + 3 * 2
 
 
 @pytest.mark.parametrize("name", SHIPPED["experiments"])
@@ -291,7 +309,7 @@ def test_provided_children_are_not_made_and_provided_initial_weights_are_origins
     study = tiny([f"{FOLDER}/{file}" for file in files], weights="provided", seeds=1)
     assert study.origin_files(job(model="parent_1")) == []
     assert study.origin_files(job(model="parent_2")) == [f"{FOLDER}/parent_2_initial_weights.pth"]
-    assert measured(study) == dict.fromkeys(PARTS, 4) | {"connectivity": 1}
+    assert measured(study) == dict.fromkeys(PARTS, 4) | {"connectivity": 1, "pair": 2}
     made = re.compile(rf"experiments/(?P<e>{study.fused_pattern()})/tiny_seed1/(naive|geometric)_fused.*")
     assert made.match(f"{FOLDER}/geometric_fused_aligned.pth")
     assert not made.match(f"{FOLDER}/naive_fused_aligned.pth")

@@ -33,6 +33,8 @@ from fusionscope.images import Images
 from fusionscope.measures.connectivity import family as connectivity
 from fusionscope.measures.input.lipschitz import measure_input_space, power_iterated_norms
 from fusionscope.measures.names import METRICS
+from fusionscope.measures.pair.aligned import AlignedParents, distances_by_layer, measure_alignment
+from fusionscope.measures.pair.parents import measure_parents
 from fusionscope.measures.parameter.hessian import measure_hessian
 from fusionscope.measures.parameter.landscape import Landscape
 from fusionscope.measures.parameter.scales import find_scales
@@ -214,6 +216,25 @@ def variances(family: connectivity.Family, sample: Images) -> Any:
     return connectivity.measure_variances(family, sample, 16)
 
 
+def of_parents(name: str) -> Case:
+    def case(device: torch.device) -> Work:
+        both, sample = [network(device, name, seed) for seed in (1, 2)], images(20, device, "test")
+        few = {"train_images": images(24, device), "similarity_images": sample, "test_images": sample}
+        return lambda: measure_parents(both, **few, batch_size=16)
+
+    return case
+
+
+def of_alignment(name: str) -> Case:
+    def case(device: torch.device) -> Work:
+        parent, other, reference = (network(device, name, seed) for seed in (1, 2, 3))
+        found = AlignedParents(reference, {"parent_1": parent}, {"parent_1": other})
+        sample = images(24, device)
+        return lambda: (measure_alignment(found, sample, 16), distances_by_layer(found))
+
+    return case
+
+
 NORMED, PLAIN = "RESNET18", "VGG11_NOBIAS_NOBN"
 BY_ACTIVATIONS = {"method": "optimal_transport", "align_by": "activations"}
 CASES: dict[str, Case] = {
@@ -256,6 +277,8 @@ CASES: dict[str, Case] = {
     "connectivity space: path of 3 points, repaired": of_family(PLAIN, repaired_path, repair=True),
     "connectivity space: similarities": of_family(NORMED, similarities),
     "connectivity space: variances": of_family(NORMED, variances),
+    "pair space: parents": of_parents(NORMED),
+    "pair space: alignment": of_alignment(NORMED),
 }  # fmt: skip
 
 

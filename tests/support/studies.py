@@ -60,6 +60,7 @@ TINY: dict[str, Any] = {
             "complexity": ["parameter_norm", "path_norm", "gradient_norm"],
             "prediction_space": {"calibration_bins": 5},
             "connectivity": {"images": 32, "points": 3, "similarity_images": 16},
+            "pair_space": {"images": 16, "similarity_images": 16},
         }
     },
 }

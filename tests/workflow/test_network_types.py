@@ -24,5 +24,8 @@ def test_their_children_are_finite_and_measured_in_all_spaces(fresh):
     spaces = children.groupby(["experiment", "model"]).space.agg(set)
     assert len(spaces) == 2 * len(fresh.settings["run"])
     wanted = {f"{name}_space" for name in ("input", "parameter", "prediction", "connectivity")}
-    assert all(found == wanted for found in spaces)
-    assert (children.groupby(["experiment", "model"]).metric.nunique() == 4 + 18 + 3 + 7 + 5).all()
+    counts = children.groupby(["experiment", "model"]).metric.nunique().unstack()
+    assert all(found == wanted for found in spaces.xs("naive_fused", level="model"))
+    assert all(found == wanted | {"pair_space"} for found in spaces.xs("geometric_fused", level="model"))
+    assert (counts.naive_fused == 4 + 18 + 3 + 7 + 5).all()
+    assert (counts.geometric_fused == 4 + 18 + 3 + 7 + 5 + 4).all()

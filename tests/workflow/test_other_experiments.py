@@ -13,7 +13,7 @@ OTHER = {
     "seeds": 1,
     "fusions": ["naive_fused"],
     "plots": ["accuracy"],
-    "spaces": {"input": False, "parameter": False, "connectivity": False, "correlation": False},
+    "spaces": dict.fromkeys(["input", "parameter", "connectivity", "pair", "correlation"], False),
 }
 MODELS = ("parent_1", "parent_2", "naive_fused")
 

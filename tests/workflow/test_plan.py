@@ -15,6 +15,8 @@ def test_the_jobs_of_two_experiments_are_theirs_and_tables_over_both(fresh):
     fresh.settings["run"] = ["tiny", "other"]
     assert fresh.planned() == {f"measure_{part}": 4 + 2 * 4 for part in OF_ALL_MODELS} | {
         "measure_connectivity": 1,
+        "measure_pair": 1 + 2,
+        "measure_alignment": 1 + 2,
         "prepare_data": 1,
         "train": 3 + 2 * 2,
         "fuse": 1 + 2 * 2,

@@ -7,6 +7,7 @@ import json
 import platform
 import re
 from datetime import datetime
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -32,6 +33,8 @@ def test_every_file_of_the_contract_is_there(finished_run):
         for model in MODELS:
             for file in ("input_space", "hessian", "scales", "complexity", "prediction_space"):
                 assert (folder / f"results/tiny/seed{seed}/{model}/{file}.csv").is_file()
+        for file in ("pair_space", "geometric_fused/pair_space", "geometric_fused/weight_distance"):
+            assert (folder / f"results/tiny/seed{seed}/{file}.csv").is_file()
     plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
     names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
     names += ("connectivity", "similarity", "activation_variance")
@@ -60,11 +63,43 @@ def test_tidy_measurements_hold_every_metric_of_every_model(finished_run):
     ]  # fmt: skip
     assert (measurements.value.notna() == measurements.reason.isna()).all()
     counts = measurements.groupby(["model", "seed", "space"]).metric.nunique().unstack("space")
+    of_pairs = counts.pop("pair_space").dropna()
+    assert of_pairs.to_dict() == {
+        (model, seed): count for model, count in (("geometric_fused", 4), ("parents", 5)) for seed in (1, 2)
+    }
+    counts = counts.loc[MODELS]
     assert (counts.input_space == 4).all()
     assert (counts.parameter_space == 2 + 4 + 12 + 3).all()
     assert (counts.prediction_space == [7, 7, 7, 7, 6, 6, 6, 6]).all()  # children: also the ensemble
     assert (counts.connectivity_space.dropna() == 5).all()
     assert counts.connectivity_space.count() == 4  # children only
+
+
+def test_what_is_measured_of_pairs_agrees_with_the_weights_on_disk(finished_run):
+    """The distances again by hand, from the files alone."""
+    folder = finished_run.folder / "experiments/tiny/tiny_seed1"
+    load = partial(torch.load, weights_only=True)
+    one, other = (load(folder / f"{parent}.pth") for parent in ("parent_1", "parent_2"))
+    aligned = load(folder / "geometric_fused_aligned.pth")
+    aligned = {name: aligned[f"parent_1/{name}"] for name in one}
+
+    def distance(a, b, names):
+        a, b = (torch.cat([w[name].flatten() for name in names]).double() for w in (a, b))
+        return ((a - b).norm() / (a.square().sum() + b.square().sum()).sqrt()).item()
+
+    learned = [name for name in one if one[name].dim() and "running" not in name]
+    values = table(finished_run, "tiny/seed1/pair_space.csv").set_index("metric").value
+    of_fusion = table(finished_run, "tiny/seed1/geometric_fused/pair_space.csv").set_index("metric").value
+    assert values["parents_weight_distance"] == pytest.approx(distance(one, other, learned), rel=1e-6)
+    found = of_fusion["aligned_weight_distance"]
+    assert found == pytest.approx(distance(aligned, other, learned), rel=1e-6)
+    layers = table(finished_run, "tiny/seed1/geometric_fused/weight_distance.csv").set_index("layer")
+    assert layers.before["features.0"] == pytest.approx(distance(one, other, ["features.0.weight"]), rel=1e-6)
+    after = distance(aligned, other, ["features.0.weight"])
+    assert layers.after["features.0"] == pytest.approx(after, rel=1e-6)
+    groups = pd.read_csv(folder / "geometric_fused_alignment.csv")
+    assert of_fusion["matching_cost_after"] == pytest.approx(groups.cost_after.sum())
+    assert of_fusion["matching_cost_before"] == pytest.approx(groups.cost_before.sum())
 
 
 def test_correlations_say_how_many_points_they_used(finished_run):
@@ -105,7 +140,7 @@ def test_parents_differ_in_initial_weights_and_between_seeds(finished_run):
 
 def test_jobs_use_the_threads_they_declare(finished_run):
     logs = [path.read_text() for path in (finished_run.folder / "logs").rglob("measure_*/*.log")]
-    assert len(logs) == 8 * len(OF_ALL_MODELS) + 4
+    assert len(logs) == 8 * len(OF_ALL_MODELS) + 4 + 2 * 2
     assert all("computing on" in log and "with 1 thread(s)" in log for log in logs)
 
 
@@ -121,6 +156,7 @@ def test_run_json_tells_what_ran_with_what_and_what_it_took(finished_run):
     assert (finished_run.folder / record["snakemake_log"][0]).is_file()
     once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise", "report"}
     expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4, "plot": PLOTS}
+    expected |= {"measure_pair": 2, "measure_alignment": 2}
     expected |= {f"measure_{part}": 8 for part in OF_ALL_MODELS}
     assert {rule: times["jobs"] for rule, times in record["rules"].items()} == expected
     jobs = sum(expected.values()) + 1  # and `all`

@@ -30,7 +30,9 @@ FROM_MEASUREMENTS = results(4)  # accuracy, connectivity (it shows the ensemble)
 
 FROM_CONNECTIVITY = results(6)  # and similarity and variance
 FROM_CHILDREN = results(7)  # all but the learning curves
+ALIGNED = measured(["alignment"], 1)  # one of the children is a plain mean
 MEASURES = measured(OF_MODELS, PARENTS + CHILDREN) | measured(["connectivity"], CHILDREN)
+MEASURES |= measured(["pair"], 1) | ALIGNED
 ALL_BUT_DATA = {"train": SEEDS * PARENTS, "fuse": SEEDS * CHILDREN} | MEASURES | results(PLOTS)
 
 
@@ -111,7 +113,7 @@ def test_a_new_tolerance_of_sigma_searches_again_and_leaves_the_hessian(finished
 
 def test_a_new_seed_trains_two_networks(finished):
     finished.tiny["seeds"] = 3
-    each = {"train": 2, "fuse": 2, "measure_connectivity": 2}
+    each = {"train": 2, "fuse": 2, "measure_connectivity": 2, "measure_pair": 1, "measure_alignment": 1}
     each |= {f"measure_{part}": 4 for part in OF_MODELS}
     assert finished.planned() == each | results(PLOTS)
 
@@ -125,19 +127,24 @@ def test_a_new_fusion_makes_and_measures_one_child_a_seed(finished):
 
 def test_edited_fusion_code_fuses_again_and_does_not_retrain(finished):
     finished.append("scripts/fusionscope/fusion/fuse.py", "AN_EDIT = 1\n")
-    expected = {"fuse": SEEDS * CHILDREN} | measured(OF_CHILDREN, CHILDREN)
+    expected = {"fuse": SEEDS * CHILDREN} | measured(OF_CHILDREN, CHILDREN) | ALIGNED
     assert finished.planned() == expected | FROM_CHILDREN
 
 
 def test_edited_code_of_a_method_fuses_its_children_again_and_measures_no_parent(finished):
     finished.append("scripts/fusionscope/fusion/optimal_transport.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"fuse": SEEDS} | measured(OF_CHILDREN, 1) | FROM_CHILDREN
+    assert finished.planned() == {"fuse": SEEDS} | measured(OF_CHILDREN, 1) | ALIGNED | FROM_CHILDREN
 
 
 def test_another_number_of_points_between_parents_measures_one_space_of_the_children_again(finished):
     finished.settings["measurements"]["tiny"]["connectivity"]["points"] = 5
     expected = measured(["connectivity"], CHILDREN)
     assert finished.planned() == expected | FROM_CONNECTIVITY
+
+
+def test_other_images_of_the_gradients_compare_the_parents_again_and_nothing_else(finished):
+    finished.settings["measurements"]["tiny"]["pair_space"]["images"] = 17
+    assert finished.planned() == measured(["pair"], 1) | ALIGNED | FROM_MEASUREMENTS
 
 
 def test_edited_code_of_one_space_measures_that_space_again(finished):
@@ -173,7 +180,7 @@ def test_machinery_that_cannot_change_a_number_reruns_nothing(finished, module):
 def test_the_solver_of_one_fusion_makes_and_measures_one_child_a_seed(finished):
     fusion = {"method": "optimal_transport", "align_by": "weights", "solver": "sinkhorn", "reg": 0.05}
     finished.settings["fusions"] = {"geometric_fused": fusion}
-    expected = {"fuse": SEEDS} | measured(OF_CHILDREN, 1)
+    expected = {"fuse": SEEDS} | measured(OF_CHILDREN, 1) | ALIGNED
     assert finished.planned() == expected | FROM_CHILDREN
 
 

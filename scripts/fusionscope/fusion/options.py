@@ -57,6 +57,7 @@ class AlignmentOptions(Options):
     """The options of one way to align the neurons of a parent to those of the reference."""
 
     equal_widths: ClassVar[bool] = False  # whether it pairs neurons one to one
+    moves_neurons: ClassVar[bool] = True
 
     @property
     def looks_at_images(self) -> bool:
@@ -68,6 +69,7 @@ class AverageOptions(AlignmentOptions):
     """Neurons stay where they are: neuron i of all parents is averaged."""
 
     equal_widths: ClassVar[bool] = True
+    moves_neurons: ClassVar[bool] = False
 
 
 class OptimalTransportOptions(AlignmentOptions):
@@ -277,3 +279,9 @@ def looks_at_images(definition: Mapping[str, Any]) -> bool:
     """Whether a fusion, a definition that has been checked, needs images to align or to repair."""
     fusion = check(METHODS.get(definition["method"], OwnFusion), definition)
     return fusion.repair or not isinstance(fusion, AlignmentOptions) or fusion.looks_at_images
+
+
+def moves_neurons(definition: Mapping[str, Any]) -> bool:
+    """Whether a fusion, a definition that has been checked, may align anything; a class of one's own may."""
+    fusion = METHODS.get(definition["method"], OwnFusion)
+    return not issubclass(fusion, AlignmentOptions) or fusion.moves_neurons

@@ -11,7 +11,9 @@ train set.
 from dataclasses import dataclass
 
 INPUT, PARAMETER = "input_space", "parameter_space"
-PREDICTION, CONNECTIVITY = "prediction_space", "connectivity_space"
+PREDICTION, CONNECTIVITY, PAIR = "prediction_space", "connectivity_space", "pair_space"
+
+PARENTS = "parents"  # the model in rows that are about all parents of a seed together
 
 PERCENT, POINTS, NATS = "%", "%\N{NO-BREAK SPACE}points", "nats"
 HIGHER, LOWER = "higher", "lower"
@@ -501,5 +503,79 @@ METRICS: dict[str, Metric] = {
         source="after Jordan et al. 2023, arXiv 2211.08403 (variance collapse)",
         truth="scaled layers; the mean of independent linear layers "
         "(tests/fusionscope/measures/connectivity/test_variance.py)",
+    ),
+    # pair space, of the parents of a seed: before anything is aligned; of more than two the mean over pairs
+    "parents_gradient_cosine": Metric(
+        label="cosine of the parents' gradients",
+        space=PAIR,
+        definition="⟨g₁, g₂⟩ / (norm(g₁) norm(g₂)) of the parents' gradients g of L on the same images of "
+        "the train set, parameter by parameter; undefined where the parents differ in width",
+        source="after Yu et al. 2020, arXiv 2001.06782, definition 1",
+        truth="softmax regression in closed form, automatic differentiation "
+        "(tests/fusionscope/measures/pair/test_gradients.py)",
+    ),
+    "parents_cka": Metric(
+        label="mean linear CKA of the parents",
+        space=PAIR,
+        definition="linear CKA of the parents, test images as examples, debiased; mean over alignment groups",
+        source="Kornblith et al. 2019, arXiv 1905.00414; Nguyen et al. 2021, arXiv 2010.15327, equation 3",
+        truth="a permuted copy; activations by hand, features centred and multiplied out "
+        "(tests/fusionscope/measures/pair/test_parents.py)",
+    ),
+    "parents_disagreement": Metric(
+        label="disagreement of the parents",
+        space=PAIR,
+        unit=PERCENT,
+        definition="share of test images that the parents put into different classes",
+        source="after Kuncheva & Whitaker 2003, Machine Learning 51, 181–207 (disagreement measure)",
+        truth="direct count (tests/fusionscope/measures/pair/test_predictions.py)",
+    ),
+    "parents_loss_difference": Metric(
+        label="difference of the parents' test losses",
+        space=PAIR,
+        unit=NATS,
+        definition="abs(L₁ − L₂), the mean cross-entropies on the test set",
+        source="fusionscope",
+        truth="losses image by image (tests/fusionscope/measures/pair/test_predictions.py)",
+    ),
+    "parents_weight_distance": Metric(
+        label="distance of the parents' weights",
+        space=PAIR,
+        definition="norm(w₁ − w₂) / √(norm(w₁)² + norm(w₂)²): 0 for equal, 1 for orthogonal weights; "
+        "undefined where the parents differ in width",
+        source="fusionscope",
+        truth="weights by hand, NumPy (tests/fusionscope/measures/pair/test_distance.py)",
+    ),
+    # pair space, of a fusion that aligns: each parent beside the reference; of more than two the mean
+    "aligned_gradient_cosine": Metric(
+        label="cosine of the aligned parents' gradients",
+        space=PAIR,
+        definition="parents_gradient_cosine of the aligned parent and the reference, on the same images",
+        source="after Yu et al. 2020, arXiv 2001.06782, definition 1",
+        truth="a permuted copy: 1; the unaligned gradient, permuted by hand "
+        "(tests/fusionscope/measures/pair/test_aligned.py)",
+    ),
+    "aligned_weight_distance": Metric(
+        label="distance of the aligned parents' weights",
+        space=PAIR,
+        definition="parents_weight_distance of the aligned parent and the reference",
+        source="fusionscope",
+        truth="a permuted copy: 0; NumPy (tests/fusionscope/measures/pair/test_aligned.py)",
+    ),
+    "matching_cost_before": Metric(
+        label="matching cost before alignment",
+        space=PAIR,
+        definition="sum over alignment groups of the mean over neurons of the fusion's own ground cost from "
+        "neuron i of the parent to neuron i of the reference, all other groups being as they are matched; "
+        "undefined where the parents differ in width",
+        source="fusionscope",
+        truth="costs by hand, sums of a written file (tests/fusionscope/measures/pair/test_cost.py)",
+    ),
+    "matching_cost_after": Metric(
+        label="matching cost after alignment",
+        space=PAIR,
+        definition="the same along the coupling T that was found: sum over alignment groups of ⟨T, cost⟩",
+        source="the objective of Singh & Jaggi 2020, arXiv 1910.05653, for exact transport",
+        truth="a permuted copy: 0; costs by hand (tests/fusionscope/measures/pair/test_cost.py)",
     ),
 }

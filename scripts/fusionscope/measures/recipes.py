@@ -194,6 +194,19 @@ class ConnectivityRecipe(Options):
     )
 
 
+class PairRecipe(Options):
+    """How parents are compared before they are merged."""
+
+    images: Several = Field(
+        default=2048,
+        description="training images of the gradients, the same for all pairs of an experiment, aligned or "
+        "not",
+    )
+    similarity_images: Several = Field(
+        default=1000, description="test images for the similarity of the parents' representations"
+    )
+
+
 class MeasurementRecipe(Options):
     """How all models of an experiment are measured."""
 
@@ -217,6 +230,7 @@ class MeasurementRecipe(Options):
     connectivity: ConnectivityRecipe = Field(
         default=ConnectivityRecipe(), description="of the way between parents"
     )
+    pair_space: PairRecipe = Field(default=PairRecipe(), description="of parents before they are merged")
 
     @field_validator("complexity")
     @classmethod

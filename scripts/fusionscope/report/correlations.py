@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fusionscope.measurement import NOT_CENSORED
-from fusionscope.measures.names import ACCURACY, GAP, METRICS
+from fusionscope.measures.names import ACCURACY, GAP, METRICS, PAIR
 from fusionscope.report.pooled import ALL_MODELS
 from fusionscope.statistics.correlation import correlations
 from fusionscope.statistics.result import Correlation
@@ -35,7 +35,9 @@ def correlation_table(
     experiment name. `sweeps`: of the experiments that are settings of a sweep, its name; a seed is the same
     in all of them, and permuted in all at once. P-values, intervals and verdicts are of Kendall's tau alone;
     `p_adjusted` is for the metrics of the block that do not restate the outcome (statistics.correlation).
+    The pair space is left out: what is said of a pair is no property of one of its models.
     """
+    measurements = measurements[measurements.space != PAIR]
     if isinstance(accuracy_metric, Mapping):
         is_target = measurements.metric == measurements.experiment.map(accuracy_metric)
     else:

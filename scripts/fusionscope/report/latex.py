@@ -9,7 +9,7 @@ import pandas as pd
 
 from fusionscope.errors import InputError
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
-from fusionscope.measures.names import PERCENT, POINTS
+from fusionscope.measures.names import PARENTS, PERCENT, POINTS
 from fusionscope.options import short
 from fusionscope.report.metric_labels import space_name, unit_of, with_unit
 
@@ -70,13 +70,18 @@ def summary_latex(summary: pd.DataFrame, models: Sequence[str], caption: str, la
 
 
 def chosen(summary: pd.DataFrame, metrics: Sequence[str] | None, experiment: str) -> pd.DataFrame:
-    """The rows of some `metrics`, or all of them. Raises InputError for a metric that was not measured."""
+    """The rows of models with some `metrics`, or all of them: what is said of all parents together has no
+    column. Raises InputError for a metric that was not measured of any model.
+    """
+    summary = summary[summary.model != PARENTS]
     if metrics is None:
         return summary
     known, where = list(summary.metric.unique()), f"config: experiments.{experiment}.table_metrics"
     for metric in metrics:
         if metric not in known:
-            raise InputError(f"{where}: {short(metric)} is not measured; measured are {', '.join(known)}")
+            raise InputError(
+                f"{where}: {short(metric)} is not measured of any model; measured are {', '.join(known)}"
+            )
     return summary[summary.metric.isin(metrics)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
-from fusionscope.measures.names import ACCURACY, BARRIER, HIGHER, METRICS, PAIR
+from fusionscope.measures.names import ACCURACY, BARRIER, HIGHER, METRICS, PAIR, PARENTS
 from fusionscope.report.parents import is_parent
 from fusionscope.report.sweep_table import outcomes_of
 from fusionscope.statistics.correlation import correlations
@@ -20,7 +20,6 @@ from fusionscope.statistics.verdicts import over_settings_verdict
 
 MEAN, WORST = "parents' mean", "worse parent"
 OF_PAIR, OF_ALIGNMENT, HYPERPARAMETER = "pair", "alignment", "hyperparameter"
-PARENTS = "parents"  # the model in rows about all parents of a seed
 FEWEST_SEEDS = 5  # of a setting, for statistics over settings
 # Outcomes of a child, of which more is better after the sign; and what in METRICS says each in other words.
 SIGNS = {"accuracy": 1.0, "relative_accuracy": 1.0, "loss_barrier": -1.0}

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from fusionscope.measures.names import PARENTS
 from fusionscope.report.parents import is_parent
 
-PARENTS, ENSEMBLE = "parents", "ensemble"  # the mean of a seed's parents, and their ensemble
+ENSEMBLE = "ensemble"  # of a seed's parents; PARENTS is their mean
 # Columns, and what people call them; accuracies are shares.
 OUTCOMES = {
     "accuracy": "test accuracy",

@@ -14,6 +14,7 @@ from fusionscope.fusion.options import (
     check_fusion,
     fusion_model,
     looks_at_images,
+    moves_neurons,
 )
 from fusionscope.registry import resolve
 
@@ -147,6 +148,19 @@ def test_every_option_has_a_sentence():
 )
 def test_fusions_that_look_at_images(definition, looks):
     assert looks_at_images(check_fusion(definition)) == looks
+
+
+@pytest.mark.parametrize(
+    ("method", "moves"),
+    [
+        ("average", False),
+        ("optimal_transport", True),
+        ("weight_matching", True),
+        ("my_package.it:Mine", True),
+    ],
+)
+def test_fusions_that_move_neurons_and_those_of_one_s_own_that_may(method, moves):
+    assert moves_neurons(check_fusion({"method": method, "repair": True})) == moves
 
 
 def test_options_import_nothing_heavy():

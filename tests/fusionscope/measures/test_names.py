@@ -13,7 +13,10 @@ from fusionscope.measures.connectivity.paths import PathPoint, barriers
 from fusionscope.measures.connectivity.similarity import mean_similarity
 from fusionscope.measures.connectivity.variance import mean_ratio
 from fusionscope.measures.input.lipschitz import measure_input_space
-from fusionscope.measures.names import CONNECTIVITY, INPUT, METRICS, PARAMETER, PREDICTION
+from fusionscope.measures.names import CONNECTIVITY, INPUT, METRICS, PAIR, PARAMETER, PREDICTION
+from fusionscope.measures.pair.aligned import AlignedParents, measure_alignment
+from fusionscope.measures.pair.cost import matching_costs
+from fusionscope.measures.pair.parents import measure_parents
 from fusionscope.measures.parameter.hessian import measure_hessian
 from fusionscope.measures.parameter.perturbation import Scale, scale_measurements
 from fusionscope.measures.parameter.scales import SCALES
@@ -28,7 +31,7 @@ RECIPE = {"lanczos_steps": 3, "density_starts": 1, "eigenvalue_tolerance": 0.5, 
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[str, set[str]]:
+def measured(tmp_path_factory) -> dict[str, set[str]]:
     """The metrics of each space, as a small network is measured."""
     network = smooth_network()
     network.input_shape = (3, 4, 4)
@@ -36,6 +39,8 @@ def measured() -> dict[str, set[str]]:
     w = torch.ones(4)
     path = [PathPoint(share, 1.0, 0.5) for share in (0.0, 1.0)]
     cheap = {name for name, metric in METRICS.items() if metric.compute}
+    alignment = tmp_path_factory.mktemp("alignment") / "alignment.csv"
+    alignment.write_text("frozen_because\n")  # nothing is aligned
     ensemble = "parents_ensemble_accuracy"
     assert f'"{ensemble}"' in (ROOT / "scripts" / "measure_prediction.py").read_text()
     found = {
@@ -50,12 +55,23 @@ def measured() -> dict[str, set[str]]:
             measure_prediction_space(network, IMAGES, IMAGES, seed=0, batch_size=6, calibration_bins=2),
             {ensemble},
         ],
+        PAIR: [
+            measure_parents(
+                [network] * 2,
+                train_images=IMAGES,
+                similarity_images=IMAGES,
+                test_images=IMAGES,
+                batch_size=6,
+            ),
+            measure_alignment(AlignedParents(network, {}, {"parent_1": network}), IMAGES, 6),
+            matching_costs(alignment),
+        ],
         CONNECTIVITY: [barriers(path), mean_similarity({}), mean_ratio([])],
     }
     return {space: set().union(*parts) for space, parts in found.items()}
 
 
-@pytest.mark.parametrize("space", [INPUT, PARAMETER, PREDICTION, CONNECTIVITY])
+@pytest.mark.parametrize("space", [INPUT, PARAMETER, PREDICTION, CONNECTIVITY, PAIR])
 def test_what_is_measured_in_a_space_and_what_has_an_entry_is_the_same(measured, space):
     assert measured[space] == {name for name, metric in METRICS.items() if metric.space == space}
 

@@ -14,6 +14,8 @@ from fusionscope.measures.connectivity.paths import highest
 from fusionscope.measures.connectivity.similarity import mean_similarity
 from fusionscope.measures.connectivity.variance import mean_ratio
 from fusionscope.measures.input.lipschitz import LOWER_BOUNDS, measure_input_space
+from fusionscope.measures.pair.aligned import AlignedParents, measure_alignment
+from fusionscope.measures.pair.parents import measure_parents
 from fusionscope.measures.parameter.hessian import hessian_trace, measure_hessian
 from fusionscope.measures.parameter.landscape import Landscape, flatten_parameters
 from fusionscope.measures.parameter.perturbation import scale_measurements
@@ -71,12 +73,19 @@ def connectivity_space(network, weights):
     return highest(paths.values()) | mean_similarity(similarities) | mean_ratio(variances)
 
 
+def pair_space(parents):
+    sample = {"train_images": images(), "similarity_images": images(), "test_images": images()}
+    found = AlignedParents(parents[0], {}, {"parent_1": parents[1]})
+    return measure_parents(parents, **sample, batch_size=8) | measure_alignment(found, images(), 8)
+
+
 @pytest.mark.parametrize("make", [*STATES, *REFUSED])
 def test_every_measure_of_an_odd_network_is_a_number_or_a_reason(make):
     network, origin = (odd_networks.seeded(make, seed) for seed in (1, 2))
     found = measure_prediction_space(network, images(), images(), seed=0, batch_size=8, calibration_bins=5)
     found |= input_space(network) | parameter_space(network, origin)
     found |= connectivity_space(network, [weights_of(network), weights_of(origin)])
+    found |= pair_space([network, origin])
     for name, number in found.items():
         assert (number.value is None) == bool(number.reason), name
         assert "\n" not in number.reason

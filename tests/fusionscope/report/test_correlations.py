@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from table_cases import ACCURACY, FLATNESS, TRACE, single_models, study, value
 
+from fusionscope.measures.names import PAIR, PARENTS
 from fusionscope.report.correlations import CORRELATION_COLUMNS, correlation_table
 from fusionscope.report.pooled import ALL_MODELS
 
@@ -34,6 +35,14 @@ def test_a_seed_without_accuracy_does_not_count():
     kept = [0, 1, 2, 4]
     truth = stats.pearsonr(*(np.array(c["parent_1"])[kept] for c in (TRACE, ACCURACY))).statistic
     assert value(table, metric="hessian_trace", coefficient="pearson") == pytest.approx(truth)
+
+
+def test_what_is_measured_of_pairs_changes_no_correlation_and_has_none():
+    measurements = study()
+    of_pairs = measurements[measurements.metric == "hessian_trace"].assign(space=PAIR, metric="parents_cka")
+    with_pairs = pd.concat([measurements, of_pairs, of_pairs.assign(model=PARENTS)])
+    found, expected = (correlation_table(table, "accuracy") for table in (with_pairs, measurements))
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_bounds_reach_the_correlations():

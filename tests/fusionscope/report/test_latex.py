@@ -11,7 +11,7 @@ from table_cases import study
 
 from fusionscope.errors import InputError
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT, Measurement, tidy_rows
-from fusionscope.measures.names import METRICS
+from fusionscope.measures.names import METRICS, PARENTS
 from fusionscope.report.latex import chosen, latex_number, latex_text, summary_caption, summary_latex
 from fusionscope.report.summary import summary_table
 
@@ -221,6 +221,19 @@ def test_a_choice_of_metrics_and_one_that_is_not_measured():
         "hessian_trace",
     ]
     assert len(chosen(summary, None, "e")) == len(summary)
-    sentence = r"^config: experiments\.e\.table_metrics: 'path_norm' is not measured; measured are accuracy, "
-    with pytest.raises(InputError, match=sentence):
+    where = r"^config: experiments\.e\.table_metrics: "
+    with pytest.raises(
+        InputError, match=where + "'path_norm' is not measured of any model; measured are acc"
+    ):
         chosen(summary, ["accuracy", "path_norm"], "e")
+
+
+def test_what_is_said_of_all_parents_together_has_no_row():
+    measurements = study()
+    of_pairs = measurements[measurements.metric == "hessian_trace"].assign(
+        metric="parents_cka", model=PARENTS
+    )
+    summary = summary_table(pd.concat([measurements, of_pairs]), 101)
+    assert set(chosen(summary, None, "e").metric) == set(measurements.metric)
+    with pytest.raises(InputError, match=r"'parents_cka' is not measured of any model; measured are"):
+        chosen(summary, ["parents_cka"], "e")

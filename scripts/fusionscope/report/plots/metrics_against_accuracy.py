@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
+from fusionscope.measures.names import PARENTS
 from fusionscope.report.metric_labels import metric_name, shown_values, space_name, with_unit
 from fusionscope.report.style import (
     GREY,
@@ -46,12 +47,12 @@ def draw(measurements: pd.DataFrame, accuracy_metric: str) -> Figure:
     `measurements`: tidy rows (measurement.COLUMNS). `accuracy_metric`: 'accuracy' or
     'generalisation_gap'. Values that are bounds, where a search ended at the end of its range, are hollow,
     with an arrow to the side of the true value. What has no value, or whose model has none of
-    `accuracy_metric`, is left out and counted.
+    `accuracy_metric`, is left out and counted; what is said of all parents together is left out.
     """
     keys = ["experiment", "seed", "model"]
     shown = shown_values(measurements)
     target = shown[shown.metric == accuracy_metric].set_index(keys)["value"].rename("target")
-    points = shown[shown.metric != accuracy_metric].join(target, on=keys)
+    points = shown[(shown.metric != accuracy_metric) & (shown.model != PARENTS)].join(target, on=keys)
     if points.target.isna().all():
         return note(f"no metric to compare with the {metric_name(accuracy_metric)}")
     models = in_order(points.model)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fusionscope.measures.names import PARENTS
 from fusionscope.report.style import (
     GREY,
     LARGE,
@@ -19,7 +20,7 @@ from fusionscope.report.style import (
     style_axes,
     wrapped,
 )
-from fusionscope.report.sweep_table import ENSEMBLE, PARENTS
+from fusionscope.report.sweep_table import ENSEMBLE
 
 PANEL_WIDTH, PANEL_HEIGHT, FRAME = 3.4, 2.5, 0.9  # inches
 MOST_COLUMNS = 4  # panels side by side; of more settings the other axes are pooled

@@ -4,10 +4,12 @@
 import math
 from textwrap import fill
 
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from plot_cases import FOUR, NAMES, SIX, legend_texts, measured, panels, render, titles
 
+from fusionscope.measures.names import PAIR, PARENTS
 from fusionscope.report.metric_labels import with_unit
 from fusionscope.report.plots.metrics_against_accuracy import draw
 from fusionscope.report.style import WIDE_NAME, wrapped
@@ -28,6 +30,19 @@ def test_every_metric_but_the_accuracy_has_a_panel(models, seeds, accuracy_metri
     assert legend_texts(figure) == [wrapped(model) for model in models]
     headers = {part.get_suptitle() for part in figure.subfigs}
     assert headers == {"prediction space", "input space", "parameter space"}
+
+
+def test_what_is_said_of_all_parents_together_has_no_accuracy_and_no_panel():
+    data = measured()
+    of_one = data[(data.metric == "hessian_trace") & (data.model == FOUR[2])]
+    pairs = [
+        of_one.assign(space=PAIR, metric="parents_cka", model=PARENTS),
+        of_one.assign(space=PAIR, metric="matching_cost_after"),
+    ]
+    figure = render(draw(pd.concat([data, *pairs]), "accuracy"))
+    assert "matching cost after alignment" in titles(figure)
+    assert len(titles(figure)) == len(titles(render(draw(data, "accuracy")))) + 1
+    assert PARENTS not in legend_texts(figure)
 
 
 @pytest.mark.parametrize(("side", "arrow"), [("right", r"$\rightarrow$"), ("left", r"$\leftarrow$")])
