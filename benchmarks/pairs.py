@@ -62,8 +62,8 @@ def rows(run: Path) -> list[str]:
 
 def report(run: Path) -> str:
     return f"""`python benchmarks/pairs.py --run .`, after the default run. Two parents of it (seed 1), on
-{SAMPLES} samples of the train images, drawn with replacement: mean and spread of its cosine, and
-the root of the mean square of the errors that are stated.
+{SAMPLES} samples of the train images, drawn with replacement: mean and spread of
+`parents_gradient_cosine`, and the root of the mean square of the errors that are stated.
 
 | experiment | images | cosine | spread | stated error |
 | --- | ---: | ---: | ---: | ---: |

@@ -12,7 +12,7 @@ from fusionscope.training.data_sets import DATA_SETS, SIZE
 from fusionscope.training.normalisation import PUBLISHED
 from machinery.settings import plain
 
-# What is measured of a model, and the file of each: one rule each.
+# What is measured of a model or a pair, and the file of each: one rule each, and two for pairs.
 PARTS = {
     "input": "input_space.csv",
     "hessian": "hessian.csv",
