@@ -13,7 +13,7 @@ from fusionscope.training.normalisation import PUBLISHED
 from machinery.plain import plain
 from machinery.sweeps import OF_DATA
 
-# What is measured of a model, and the file of each: one rule each.
+# What is measured of a model or a pair, and the file of each: one rule each, and two for pairs.
 PARTS = {
     "input": "input_space.csv",
     "hessian": "hessian.csv",
