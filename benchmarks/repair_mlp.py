@@ -1,8 +1,9 @@
 """The study of REPAIR's published numbers: its table, and accuracy against width as a figure.
 
-    python benchmarks/repair_mlp.py [--measurements results/measurements.csv] [--figure docs/studies/repair_mlp.png]
+    python benchmarks/repair_mlp.py [--measurements FILE] [--figure docs/studies/repair_mlp.png]
 
-Reads what `snakemake --configfile docs/studies/repair_mlp.yaml` measured, whichever widths that were.
+Reads the results/measurements.csv of `snakemake --configfile docs/studies/repair_mlp.yaml`,
+whichever widths that measured.
 """
 
 import argparse
@@ -31,7 +32,7 @@ KINDS = ("parents", "averaged", "permuted", "permuted_repaired")
 LOOKS = dict(
     zip(KINDS, (("#0072B2", "o"), ("#D55E00", "^"), ("#E69F00", "s"), ("#009E73", "D")), strict=True)
 )
-# Test accuracies in per cent by width, of one pair each: figure data of Jordan et al. 2023 (arXiv 2211.08403).
+# Test accuracies in per cent by width, of one pair each: the figure data of Jordan et al. 2023 (2211.08403).
 PUBLISHED = pd.DataFrame(
     {
         32: (83.7, 10.0, 28.0, 46.3),
@@ -79,7 +80,7 @@ def table(ours: pd.DataFrame) -> str:
 
 
 def draw(ours: pd.DataFrame) -> Figure:
-    """Accuracy against width: published points on dashed lines, ours as a line through medians and each pair."""
+    """Accuracy against width: published on dashed lines, ours as each seed and a line through medians."""
     figure = empty_figure(6.6, 4.4)
     axes = figure.subplots()
     found = over_seeds(ours)["median"].unstack()

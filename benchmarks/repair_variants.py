@@ -2,8 +2,8 @@
 
     python benchmarks/repair_variants.py repair_mlp_64 [...] [--folder .]
 
-Reads the parents and the data in FOLDER that `snakemake --configfile docs/studies/repair_mlp.yaml` left there,
-and prints a table of test accuracies: median and range over seeds.
+Reads the parents and the data that `snakemake --configfile docs/studies/repair_mlp.yaml` left in FOLDER, and
+prints a table of test accuracies: median and range over seeds.
 """
 
 import argparse
@@ -94,8 +94,10 @@ def few(images: Images) -> Images:
 def table(found: dict[str, list[dict[str, float]]]) -> str:
     """Markdown: a line for each variant, a column for each experiment."""
     lines = [["variant", *found], ["---", *["---:"] * len(found)]]
-    for variant in next(iter(found.values()))[0]:
-        lines.append([variant, *(cell([seed[variant] for seed in seeds]) for seeds in found.values())])
+    lines += [
+        [variant, *(cell([seed[variant] for seed in seeds]) for seeds in found.values())]
+        for variant in next(iter(found.values()))[0]
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
