@@ -29,6 +29,7 @@ from fusionscope.report.style import (  # noqa: E402
 
 EXPERIMENT = "repair_mlp_"  # and the width
 KINDS = ("parents", "averaged", "permuted", "permuted_repaired")
+NAMES = dict(zip(KINDS, (*KINDS[:3], "permuted + REPAIR"), strict=True))
 LOOKS = dict(
     zip(KINDS, (("#0072B2", "o"), ("#D55E00", "^"), ("#E69F00", "s"), ("#009E73", "D")), strict=True)
 )
@@ -70,8 +71,7 @@ def over_seeds(ours: pd.DataFrame) -> pd.DataFrame:
 def table(ours: pd.DataFrame) -> str:
     """Markdown: of each width what is published, and below it our median and range."""
     found = over_seeds(ours)
-    names = [kind.replace("_", " + ") for kind in KINDS]
-    lines = [["width", "", *names], ["---:", "---", *["---:"] * len(KINDS)]]
+    lines = [["width", "", *NAMES.values()], ["---:", "---", *["---:"] * len(KINDS)]]
     for width in sorted(ours.width.unique()):
         published = [f"{PUBLISHED.loc[width, kind]:.1f}" for kind in KINDS]
         own = ["{median:.1f} ({min:.1f} to {max:.1f})".format(**found.loc[(width, kind)]) for kind in KINDS]
@@ -91,7 +91,7 @@ def draw(ours: pd.DataFrame) -> Figure:
         own = ours[ours.kind == kind]
         axes.plot(own.width, own.accuracy, shape, color=colour, ms=5, mew=0, alpha=0.75)
     label_axes(axes)
-    handles = [marker(*LOOKS[kind], label=kind.replace("_", " + ")) for kind in KINDS]
+    handles = [marker(*LOOKS[kind], label=NAMES[kind]) for kind in KINDS]
     handles += [
         marker(GREY, "o", "published, one pair", face="white"),
         marker(GREY, "o", "ours, a seed; line: median"),
