@@ -32,6 +32,8 @@ SIZE = 28
 FEW = 512  # images, as fusions take unless told otherwise
 BATCH = 512
 EQUAL = (0.5, 0.5)
+MOVED = "moved as in training"
+UNPERMUTED = "statistics of parent 1 before its permutation + REPAIR"
 TRANSPORT = {"method": "optimal_transport", "align_by": "activations"}
 MATCHES = {
     "correlation, after the ReLU": {},
@@ -61,13 +63,10 @@ class Pair:
         for name, options in MATCHES.items():
             aligned = self.aligned(train, **options)
             children |= self.permuted(name, aligned, train)
-        for name, images in {"moved as in training": moved(train), f"{FEW} images": few(train)}.items():
+        for name, images in {MOVED: moved(train), f"{FEW} images": few(train)}.items():
             children |= self.permuted(name, self.aligned(images), images)
-        aligned = self.aligned(train)
-        goals = goals_of(self.network, [self.parents[0], aligned[1]], train)
-        children["statistics of parent 1 before its permutation + REPAIR"] = repaired_mean(
-            self.network, aligned, EQUAL, train, goals
-        )
+        for name, images in {UNPERMUTED: train, f"{MOVED}, {UNPERMUTED}": moved(train)}.items():
+            children[name] = self.repaired_to_unpermuted(images)
         return {name: self.accuracy(child, test) for name, child in children.items()}
 
     def permuted(self, name: str, aligned: Sequence[Weights], images: Images) -> dict[str, Weights]:
@@ -76,6 +75,12 @@ class Pair:
             name: combine(aligned, EQUAL),
             f"{name} + REPAIR": repaired_mean(self.network, aligned, EQUAL, images),
         }
+
+    def repaired_to_unpermuted(self, images: Images) -> Weights:
+        """REPAIR with the statistics of parent 1 before its permutation, as in the published notebook."""
+        aligned = self.aligned(images)
+        goals = goals_of(self.network, [self.parents[0], aligned[1]], images)
+        return repaired_mean(self.network, aligned, EQUAL, images, goals)
 
     def accuracy(self, weights: Weights, test: Images) -> float:
         set_weights(self.network, weights)
