@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = re.compile(r"# ([\w./-]+\.(?:py|yaml))\n")  # in a block's first line: the file to save it as
+NOT_THE_READERS = ("SNAKEMAKE", "MAKE", "MFLAGS", "ARGS")  # what a run of the tests by make or Snakemake sets
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -37,21 +38,33 @@ def follow(page: Iterable[Block], folder: Path) -> list[tuple[Block, str]]:
     Raises AssertionError, with what was printed, where a command fails or a block is of no known kind.
     """
     shown, printed = [], ""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_READERS)}
     for block in page:
         if block.file:
             (folder / block.file).write_text(block.text)
         elif block.language == "bash":
             command = ["bash", "-e", "-o", "pipefail", "-c", block.text]
-            done = subprocess.run(
-                command, cwd=folder, env=inherited, capture_output=True, text=True, check=False
-            )
+            output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            done = subprocess.run(command, cwd=folder, env=inherited, check=False, **output)
             printed = done.stdout
-            assert done.returncode == 0, block.text + printed + done.stderr
+            assert done.returncode == 0, block.text + printed
         else:
             assert block.language == "text", f"neither a file, a command nor an output:\n{block.text}"
             shown.append((block, printed))
     return shown
+
+
+def links(page: str) -> list[tuple[str, str]]:
+    """File and heading of each link inside the repository; one of the two may be empty."""
+    return re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page)
+
+
+def anchors(page: str) -> set[str]:
+    """The headings of a page as links name them, on GitHub."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def words(text: str) -> list[list[str]]:
