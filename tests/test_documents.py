@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pages import anchors, blocks, links
 
 from fusionscope.measures.names import METRICS
 from fusionscope.report.plot_table import PLOTS
@@ -104,13 +105,14 @@ def test_container_recipes_have_only_parts_that_docker_and_apptainer_know():
         subprocess.run(["sh", "-n", "-c", sections(APPTAINER)[name]], check=True)
 
 
-def test_readme_and_snakefile_name_the_images_that_the_recipes_make():
+def test_the_page_on_clusters_and_the_snakefile_name_the_images_that_the_recipes_make():
+    page = (ROOT / "docs/clusters.md").read_text()
     for command in ("docker build -t fusionscope -f envs/Dockerfile envs", "docker run --rm"):
         assert command in DOCKERFILE
-        assert command in README
+        assert command in page
     build = "apptainer build envs/fusionscope.sif envs/fusionscope.def"
     assert build in APPTAINER
-    assert build in README
+    assert build in page
     assert 'container: os.path.relpath(ROOT / "envs/fusionscope.sif")' in (ROOT / "Snakefile").read_text()
 
 
@@ -139,19 +141,54 @@ def test_conda_files_hold_all_that_the_scripts_import():
         assert imported_packages(script) <= set(pins(environment["dependencies"][-1]["pip"])), script
 
 
-def test_the_readme_tells_what_each_dependency_is_for():
-    table = README.split("## Dependencies")[1]
+def test_pyproject_tells_what_each_dependency_is_for_and_the_readme_leads_there():
+    text = (ROOT / "pyproject.toml").read_text()
     for name in pins(WORKFLOW):
-        assert name in table
+        assert re.search(rf'"{name} ==[^"]+", +# \w+', text), name
+    assert "[pyproject.toml](pyproject.toml)" in README
 
 
-def test_the_readme_defines_every_metric_that_is_measured():
-    for metric in METRICS:
-        assert f"`{metric}`" in README, metric
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
+
+
+def test_the_readme_is_read_in_one_go():
+    assert len(README.splitlines()) < 200
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/metrics.md"])
+def test_every_space_is_named_and_the_page_of_all_metrics_is_linked(page):
+    """That page has every metric: tests/fusionscope/measures/test_names.py."""
+    text = (ROOT / page).read_text()
+    for space in {metric.space for metric in METRICS.values()} | {"correlation_space"}:
+        assert f"`{space}`" in text
+    assert "reference/metrics.md)" in text
 
 
 def test_every_link_inside_the_repository_leads_somewhere():
-    for page in ROOT.glob("**/README.md"):
-        if ".venv" not in page.parts:
-            for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
-                assert (page.parent / target).exists(), (page, target)
+    for page in PAGES:
+        for file, heading in links(page.read_text()):
+            target = page.parent / file if file else page
+            assert target.exists(), (page, file)
+            assert not heading or heading in anchors(target.read_text()), (page, file, heading)
+
+
+def test_the_index_of_the_documentation_has_every_page():
+    listed = {(ROOT / "docs" / file).resolve() for file, _ in links((ROOT / "docs/README.md").read_text())}
+    assert {page for page in PAGES if page.is_relative_to(ROOT / "docs")} - {
+        ROOT / "docs/README.md"
+    } <= listed
+
+
+def test_the_page_on_running_says_how_long_each_experiment_takes():
+    """Nothing is said of an experiment that is no more."""
+    section = (ROOT / "docs/running.md").read_text().split("## How long")[1].split("\n## ")[0]
+    told = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
+    experiments = yaml.safe_load((ROOT / "config.yaml").read_text())["experiments"]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(told))) == sorted(experiments)
+
+
+def test_configurations_in_pages_are_yaml():
+    for page in PAGES:
+        for block in blocks(page.read_text()):
+            if block.language == "yaml":
+                assert yaml.safe_load(block.text), (page, block)

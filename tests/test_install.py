@@ -1,8 +1,7 @@
-"""`pip install .` gives the library alone, with which docs/tutorial.md runs as it is written."""
+"""`pip install .` gives the library alone, with which docs/notebook.md runs as it is written."""
 
 import email
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pages import blocks
 
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE")
@@ -30,10 +30,10 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-def tutorial() -> str:
-    """The code of docs/tutorial.md, block after block."""
-    text = (ROOT / "docs/tutorial.md").read_text()
-    return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+def notebook() -> str:
+    """The code of docs/notebook.md, block after block."""
+    found = blocks((ROOT / "docs/notebook.md").read_text())
+    return "\n".join(block.text for block in found if block.language == "python")
 
 
 def test_the_wheel_holds_every_module_of_the_library_and_nothing_else(wheel):
@@ -55,16 +55,16 @@ def test_the_wheel_needs_ranges_and_the_workflow_s_pins_are_an_extra(wheel):
     assert any(line.startswith("snakemake==") and 'extra == "workflow"' in line for line in needed)
 
 
-def test_the_tutorial_is_about_forty_lines():
-    assert 30 <= len([line for line in tutorial().splitlines() if line.strip()]) <= 50
+def test_the_notebook_is_about_forty_lines():
+    assert 30 <= len([line for line in notebook().splitlines() if line.strip()]) <= 50
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_with_the_installed_library(wheel, tmp_path):
+def test_the_notebook_runs_with_the_installed_library(wheel, tmp_path):
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
     where = "import fusionscope; print(fusionscope.__file__)\n"
     ran = subprocess.run(
-        [sys.executable, "-c", where + tutorial()],
+        [sys.executable, "-c", where + notebook()],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"},
         check=True,

@@ -2,7 +2,7 @@
 
 The library is plain PyTorch and NumPy. It knows no file layout, no configuration object and no
 workflow engine: every function takes tensors, networks and numbers and returns values, so all of
-it can be used from a notebook. docs/tutorial.md shows how; what is used most is found at the top:
+it can be used from a notebook. docs/notebook.md shows how; what is used most is found at the top:
 `fusionscope.fuse`, for example. Nothing is imported before it is used.
 """
 

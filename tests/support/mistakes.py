@@ -246,7 +246,7 @@ MISTAKES = [
     Mistake(
         "A fusion has an option that it does not know",
         lambda: with_fusion("mine", {"method": "optimal_transport", "align_to": "activations"}),
-        "docs/fusion_methods.md and the reference list the options of each method.",
+        "docs/fusion.md and the reference list the options of each method.",
     ),
     Mistake(
         "A fusion's method is not known",

@@ -1,6 +1,7 @@
 """What Snakemake plans; tests/machinery/test_study.py says in one process what is asked for in which case."""
 
 import yaml
+from pages import blocks
 
 from .conftest import ROOT, TINY
 
@@ -42,12 +43,22 @@ def test_every_experiment_that_ships_can_be_planned(fresh):
     assert planned["correlate_pooled"] == 1
 
 
+def readme_s_experiments() -> list[dict]:
+    found = blocks((ROOT / "README.md").read_text())
+    return [yaml.safe_load(block.text) for block in found if block.language == "yaml"]
+
+
 def test_the_readme_s_own_experiment_can_be_planned(fresh):
-    readme = (ROOT / "README.md").read_text()
-    fresh.settings = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
+    fresh.settings = readme_s_experiments()[0]
     planned = fresh.planned()
     assert planned["train"] == 6
     assert planned["measure_hessian"] == 12
+
+
+def test_the_readme_s_experiment_with_another_network_can_be_planned(fresh):
+    fresh.settings = readme_s_experiments()[1]
+    planned = fresh.planned()
+    assert planned["train"] == planned["fuse"] == 2
 
 
 def test_a_space_and_a_part_that_are_switched_off_are_not_measured(fresh):

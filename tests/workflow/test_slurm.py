@@ -163,7 +163,7 @@ def cluster():
     try:
         slurm("scontrol", "ping")
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip("no SLURM: its controller does not answer; start one (README, SLURM)")
+        pytest.skip("no SLURM: its controller does not answer; start one (docs/clusters.md)")
     yield
     for line in slurm("squeue", "--me", "--noheader", "--format=%i %j").splitlines():
         number, name = line.split()
