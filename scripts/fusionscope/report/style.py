@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from textwrap import fill
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -69,6 +70,11 @@ def look(model: str, models: Iterable[str] = ()) -> tuple[str, str]:
 def wrapped(name: str, width: int = NAME_WIDTH) -> str:
     """'naive_fused' -> 'naive fused', in lines of at most `width` characters."""
     return fill(name.replace("_", " "), width)
+
+
+def heading(table: pd.DataFrame, what: str) -> str:
+    """`what`, after the experiments of `table`."""
+    return f"{', '.join(table.experiment.unique())}: {what}"
 
 
 def empty_figure(width: float, height: float) -> Figure:

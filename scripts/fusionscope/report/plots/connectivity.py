@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fusionscope.report.ensemble import draw_ensemble
-from fusionscope.report.metric_labels import heading, with_unit
+from fusionscope.report.metric_labels import with_unit
 from fusionscope.report.style import (
     GREY,
     LARGE,

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusionscope.report.heatmap import CELL_HEIGHT, CELL_WIDTH, draw_cells
-from fusionscope.report.metric_labels import heading, metric_name, space_name
+from fusionscope.report.metric_labels import metric_name, space_name
 from fusionscope.report.pooled import ALL_MODELS
 from fusionscope.report.style import LARGE, NORMAL, SMALL, WIDE_NAME, empty_figure, in_order, note, wrapped
 from fusionscope.statistics.verdicts import CANNOT, LEVEL, RESTATES
