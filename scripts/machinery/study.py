@@ -128,8 +128,8 @@ class Study:
         return found
 
     def plots(self, experiment: str) -> dict[str, Plot]:
-        """The plots of an experiment by name: those it asks for, or all that its seeds are enough for, if what
-        they show is measured."""
+        """The plots of an experiment by name, if what they show is measured: those it asks for, or all that
+        its seeds are enough for."""
         chosen = self.experiments[experiment]
         enough = [name for name, plot in PLOTS.items() if plot.fewest_seeds <= len(chosen.seeds)]
         asked = [plot_of(name) for name in chosen.settings.get("plots", enough)]

@@ -32,7 +32,7 @@ class Plot:
     one_of: tuple[str, ...] = ()  # parts of which at least one must be
     options: tuple[str, ...] = ()  # keys of an experiment, names of further arguments
     arguments: Mapping[str, str] = field(default_factory=dict)  # further ones, with their values
-    fewest_seeds: int = 1  # with fewer it is drawn only where it is asked for by name, and says why it is empty
+    fewest_seeds: int = 1  # with fewer it is drawn only where it is asked for by name, and says so
 
     def lacks(self, parts: Collection[str]) -> list[str]:
         """What it needs and is not among the `parts` that are measured."""
@@ -92,7 +92,7 @@ PLOTS: dict[str, Plot] = {
     "learning_curves": Plot(
         draw="fusionscope.report.plots.learning_curves:draw",
         label="learning curves of the parents",
-        caption="Loss and accuracy of the parents on train and validation images, epoch by epoch. A ring marks "
+        caption="Loss and accuracy of the parents on train and validation images, epoch by epoch. Rings mark "
         "the epoch whose weights were kept, that of the smallest validation loss.",
         inputs=(LEARNING_CURVES,),
     ),
@@ -118,8 +118,8 @@ PLOTS: dict[str, Plot] = {
         draw="fusionscope.report.plots.spectral_density:draw",
         label="spectral density of the Hessian",
         caption="Density of the eigenvalues of the Hessian of the train loss, a line per seed; ticks are the "
-        "Ritz values, which are smoothed by a tenth of their size, and at least of r, the typical eigenvalue of "
-        "the model whose eigenvalues are smallest: alike in all panels.",
+        "Ritz values. In all panels they are smoothed alike: by a tenth of their size, and at least of r, the "
+        "typical eigenvalue where eigenvalues are smallest.",
         inputs=(DENSITIES,),
         needs=("hessian",),
     ),

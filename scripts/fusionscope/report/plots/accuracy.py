@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.report.chance import Chance
 from fusionscope.report.chance_line import draw_chance
-from fusionscope.report.ensemble import draw_ensemble
+from fusionscope.report.ensemble import draw_ensemble, ensemble_accuracies
 from fusionscope.report.metric_labels import axis_label, metric_name, shown_values
 from fusionscope.report.parents import is_parent
 from fusionscope.report.style import (
@@ -51,7 +51,7 @@ def draw(measurements: pd.DataFrame, chance: Chance) -> Figure:
     names = [wrapped(model, WIDE_NAME) for model in models]
     lane = LANE_HEIGHT + LINE_HEIGHT * max(name.count("\n") for name in names)
     figure = empty_figure(WIDTH, FRAME_HEIGHT + lane * len(models))
-    limits = zoom_limits(rows)
+    limits = zoom_limits(rows, ensemble_accuracies(measurements))
     panels = [figure.subplots()] if limits is None else list(figure.subplots(1, 2, sharey=True))
     panels[0].set(xlim=(0, 100), ylim=(len(models) - 0.5, -0.5))
     for position, model in enumerate(models):
@@ -59,23 +59,26 @@ def draw(measurements: pd.DataFrame, chance: Chance) -> Figure:
         for axes in panels:
             draw_seeds(axes, position, mine, look(model, models))
         write_numbers(panels[-1], position, mine)
-    handles = seed_handles(rows) + [draw_ensemble(axes, measurements) for axes in panels][0]
+    handles = seed_handles(rows)
+    for axes in panels:
+        ensemble = draw_ensemble(axes, measurements)
+    handles += ensemble
     handles.append(draw_chance(panels[0], 100 * chance.share, f"chance ({100 * chance.share:.1f} %)"))
     for axes in panels:
         style_axes(axes)
         axes.grid(False, axis="y")
+        axes.set_xlabel(axis_label("accuracy"), fontsize=NORMAL)
     panels[0].set_yticks(range(len(models)), names, fontsize=NORMAL)
     if limits is not None:
         enlarge(panels[0], panels[1], limits)
-    figure.supxlabel(axis_label("accuracy"), fontsize=NORMAL)
     figure.suptitle(heading(measurements, metric_name("accuracy")), fontsize=LARGE)
     legend_below(figure, handles, columns=2 if len(handles) == 4 else len(handles))
     return figure
 
 
-def zoom_limits(rows: pd.DataFrame) -> tuple[float, float] | None:
-    """The range, in per cent, of the parents and the models near them; None where all are near, or nothing
-    would be gained."""
+def zoom_limits(rows: pd.DataFrame, ensemble: pd.Series) -> tuple[float, float] | None:
+    """The range, in per cent, of the parents, their `ensemble` and the models near them; None where all are
+    near, or nothing would be gained."""
     means = rows.groupby("model").value.mean().dropna()
     parents = [model for model in means.index if is_parent(model)]
     if not parents:
@@ -83,7 +86,7 @@ def zoom_limits(rows: pd.DataFrame) -> tuple[float, float] | None:
     near = means.index[means >= means[parents].mean() - NEAR]
     if len(near) == len(means):
         return None
-    values = rows[rows.model.isin([*near, *parents])].value.dropna()
+    values = pd.concat([rows[rows.model.isin([*near, *parents])].value.dropna(), ensemble])
     low, high = values.min(), values.max()
     margin = max(0.1 * (high - low), (NARROWEST_ZOOM - (high - low)) / 2)
     low, high = max(low - margin, 0.0), min(high + margin, 100.0)
@@ -95,10 +98,9 @@ def enlarge(whole: Axes, part: Axes, limits: tuple[float, float]) -> None:
     part.set_xlim(limits)
     part.xaxis.set_major_locator(MaxNLocator(5))
     part.tick_params(axis="y", length=0)
-    part.set_facecolor(str(0.5 + float(PALE) / 2))
-    whole.axvspan(*limits, color=part.get_facecolor(), linewidth=0, zorder=-1)
+    whole.axvspan(*limits, color=PALE, linewidth=0, zorder=-1)
     whole.set_title("all models", fontsize=NORMAL)
-    part.set_title("enlarged: the parents and what is near them", fontsize=NORMAL)
+    part.set_title("shaded part, enlarged", fontsize=NORMAL)
 
 
 def draw_seeds(axes: Axes, position: int, rows: pd.DataFrame, appearance: tuple[str, str]) -> None:
