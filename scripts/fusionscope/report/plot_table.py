@@ -118,8 +118,8 @@ PLOTS: dict[str, Plot] = {
         draw="fusionscope.report.plots.spectral_density:draw",
         label="spectral density of the Hessian",
         caption="Density of the eigenvalues of the Hessian of the train loss, a line per seed; ticks are the "
-        "Ritz values. In all panels they are smoothed alike: by a tenth of their size, and at least of r, the "
-        "typical eigenvalue where eigenvalues are smallest.",
+        "Ritz values. All panels are smoothed alike: by a tenth of an eigenvalue's size, and at least of r, "
+        "the typical size where eigenvalues are smallest.",
         inputs=(DENSITIES,),
         needs=("hessian",),
     ),
