@@ -18,6 +18,7 @@ from fusionscope.report.style import (
     MIN_WIDTH,
     NORMAL,
     empty_figure,
+    in_order,
     legend_below,
     legend_height,
     look,
@@ -27,6 +28,7 @@ from fusionscope.report.style import (
 MOST_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 5, 1.75, 1.75  # inches, as all sizes here
 FRAME_HEIGHT = 0.9  # title, label and space around the legend
 TITLE_WIDTH = 24  # characters over a panel
+Looks = dict[str, tuple[str, str]]  # colour and marker of each model, in order
 KEYS = ["experiment", "seed", "model"]
 
 
@@ -84,8 +86,9 @@ def balanced(count: int) -> int:
 
 
 def panel_title(name: str, *notes: str) -> str:
-    """The metric's name in short lines, and what is to be noted below it."""
-    return "\n".join([fill(name, TITLE_WIDTH), *filter(None, notes)])
+    """The metric's name in short lines, 'upper bound' in one of them, and what is to be noted below it."""
+    whole = name.replace(" bound)", "\N{NO-BREAK SPACE}bound)")
+    return "\n".join([fill(whole, TITLE_WIDTH), *filter(None, notes)])
 
 
 def lost_note(all_points: int, usable: int) -> str:
@@ -94,11 +97,15 @@ def lost_note(all_points: int, usable: int) -> str:
 
 
 def draw_model(
-    axes: Axes, model: str, models: list[str], points: pd.DataFrame, *, hollow: bool = False
+    axes: Axes, appearance: tuple[str, str], points: pd.DataFrame, *, hollow: bool = False
 ) -> None:
-    """Columns value and target of `points`, in the model's colour and marker."""
-    colour, shape = look(model, models)
-    face = "none" if hollow else colour
-    axes.plot(
-        points.value, points.target, shape, color=colour, markerfacecolor=face, markersize=4.5, alpha=0.8
-    )
+    """Columns value and target of one model's `points`, in its colour and marker."""
+    colour, shape = appearance
+    (line,) = axes.plot(points.value, points.target, shape, color=colour, markersize=4.5, alpha=0.8)
+    line.set_markerfacecolor("none" if hollow else colour)
+
+
+def looks_of(measurements: pd.DataFrame, points: pd.DataFrame) -> Looks:
+    """How each model of `points` looks, in order: as in plots that show all models of `measurements`."""
+    everyone = in_order(measurements.model[measurements.model != PARENTS])
+    return {model: look(model, everyone) for model in in_order(points.model)}

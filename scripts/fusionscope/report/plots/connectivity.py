@@ -1,6 +1,7 @@
 """The plot `connectivity`: loss and accuracy on the way between the parents."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from fusionscope.report.style import (
 )
 
 SHARE_TICKS = ([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-STRAIGHT = ":"
+STRAIGHT: Literal[":"] = ":"
 MOST_MARKERS = 11  # on a mean line
 CURVE_POINTS = 101  # of what is straight, and bent on a logarithmic axis
 
@@ -51,7 +52,8 @@ def draw(paths: pd.DataFrame, measurements: pd.DataFrame, chance: Chance) -> Fig
     if paths.empty:
         return note("connectivity was not measured")
     fusions = in_order(paths.fusion)
-    models = [*fusions, *measurements.model]  # so that a fusion looks as it does in the other plots
+    # so that a fusion looks as it does in the other plots
+    models = [*fusions, *measurements.model[measurements.metric == "accuracy"]]
     looks = {fusion: look(fusion, models) for fusion in fusions}
     figure = empty_figure(LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT)
     loss, accuracy = figure.subplots(1, 2)

@@ -13,7 +13,9 @@ from matplotlib.transforms import offset_copy
 from fusionscope.measurement import LEFT, NOT_CENSORED, RIGHT
 from fusionscope.report.metric_labels import axis_label, metric_name, space_name
 from fusionscope.report.metric_panels import (
+    Looks,
     draw_model,
+    looks_of,
     lost_note,
     metric_figure,
     panel_title,
@@ -25,8 +27,6 @@ from fusionscope.report.style import (
     SMALL,
     WIDE_SPAN,
     heading,
-    in_order,
-    look,
     marker,
     note,
     style_axes,
@@ -48,13 +48,11 @@ def draw(measurements: pd.DataFrame, accuracy_metric: str, space: str) -> Figure
     """
     points = points_of_space(measurements, space, accuracy_metric)
     if points.target.isna().all():
-        return note(
-            f"no metric of the {space_name(space)} to compare with the {metric_name(accuracy_metric)}"
-        )
-    models = in_order(points.model)
+        return note(f"{space_name(space)}: no metric to compare with the {metric_name(accuracy_metric)}")
+    looks = looks_of(measurements, points)
 
     def draw_metric(axes: Axes, metric: str, mine: pd.DataFrame) -> None:
-        draw_points(axes, metric, mine, models)
+        draw_points(axes, metric, mine, looks)
         axes.set_ylim(padded(points.target))
 
     return metric_figure(
@@ -62,18 +60,18 @@ def draw(measurements: pd.DataFrame, accuracy_metric: str, space: str) -> Figure
         draw_metric,
         title=heading(points, f"{space_name(space)} and {metric_name(accuracy_metric)}"),
         y_label=wrapped(axis_label(accuracy_metric)),
-        handles=model_handles(models, bounds=bool((points.censored != NOT_CENSORED).any())),
+        handles=model_handles(looks, bounds=bool((points.censored != NOT_CENSORED).any())),
     )
 
 
-def draw_points(axes: Axes, metric: str, points: pd.DataFrame, models: list[str]) -> None:
+def draw_points(axes: Axes, metric: str, points: pd.DataFrame, looks: Looks) -> None:
     """One panel: columns model, value, target and censored of `points`."""
     usable = points.dropna(subset=["value", "target"])
     for model, mine in usable.groupby("model"):
         bound = mine.censored != NOT_CENSORED
-        draw_model(axes, str(model), models, mine[~bound])
-        draw_model(axes, str(model), models, mine[bound], hollow=True)
-        draw_arrows(axes, mine[bound], look(str(model), models)[0])
+        draw_model(axes, looks[str(model)], mine[~bound])
+        draw_model(axes, looks[str(model)], mine[bound], hollow=True)
+        draw_arrows(axes, mine[bound], looks[str(model)][0])
     style_axes(axes)
     axes.set_title(panel_title(axis_label(metric), lost_note(len(points), len(usable))), fontsize=NORMAL)
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -121,9 +119,9 @@ def padded(values: pd.Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def model_handles(models: list[str], *, bounds: bool) -> list[Line2D]:
+def model_handles(looks: Looks, *, bounds: bool) -> list[Line2D]:
     """Of the legend: how each model looks and, with `bounds`, what a hollow marker is."""
-    handles = [marker(*look(model, models), wrapped(model)) for model in models]
+    handles = [marker(*appearance, wrapped(model)) for model, appearance in looks.items()]
     if bounds:
         handles.append(marker(GREY, "o", "hollow: a bound, the true\nvalue is at the arrow's side", "none"))
     return handles

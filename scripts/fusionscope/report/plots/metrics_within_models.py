@@ -9,7 +9,9 @@ from matplotlib.lines import Line2D
 from fusionscope.measurement import NOT_CENSORED
 from fusionscope.report.metric_labels import capitalised, metric_name, space_name
 from fusionscope.report.metric_panels import (
+    Looks,
     draw_model,
+    looks_of,
     lost_note,
     metric_figure,
     panel_title,
@@ -20,8 +22,6 @@ from fusionscope.report.style import (
     GREY,
     NORMAL,
     heading,
-    in_order,
-    look,
     marker,
     note,
     style_axes,
@@ -49,12 +49,12 @@ def draw(measurements: pd.DataFrame, correlation: pd.DataFrame, accuracy_metric:
         return note(
             f"{space_name(space)}: no model has {FEWEST} seeds with different numbers to compare within it"
         )
-    models = in_order(inside.model)
+    looks = looks_of(measurements, inside)
     told = correlation[correlation.model == ALL_MODELS].set_index(["metric", "coefficient"])
     end = 1.1 * max(inside.value.abs().max(), inside.target.abs().max())
 
     def draw_metric(axes: Axes, metric: str, mine: pd.DataFrame) -> None:
-        draw_points(axes, metric, mine, inside[inside.metric == metric], told, models)
+        draw_points(axes, metric, mine, inside[inside.metric == metric], told, looks)
         axes.set(xlim=(-end, end), ylim=(-end, end))
 
     sign = "minus the " if accuracy_metric in SIGNS else ""
@@ -65,7 +65,7 @@ def draw(measurements: pd.DataFrame, correlation: pd.DataFrame, accuracy_metric:
         title=heading(points, f"{space_name(space)} and {outcome}, within models"),
         y_label=f"{wrapped(capitalised(outcome))}\n{UNIT}",
         x_label=f"Metric\n{UNIT}",
-        handles=handles(models),
+        handles=handles(looks),
         sharex=True,
     )
 
@@ -90,11 +90,11 @@ def draw_points(
     points: pd.DataFrame,
     inside: pd.DataFrame,
     told: pd.DataFrame,
-    models: list[str],
+    looks: Looks,
 ) -> None:
     """One panel: the points `inside`, of all `points`, and what the correlations `told` say of the metric."""
     for model, mine in inside.groupby("model"):
-        draw_model(axes, str(model), models, mine)
+        draw_model(axes, looks[str(model)], mine)
     slope = coefficient(told, metric, "pearson")
     if np.isfinite(slope) and len(inside):
         axes.axline((0, 0), slope=slope, color=GREY, linewidth=1.2, zorder=1)
@@ -111,13 +111,13 @@ def coefficient(told: pd.DataFrame, metric: str, name: str, column: str = "value
 
 
 def kendall_told(told: pd.DataFrame, metric: str) -> str:
-    """'τ = −0.32*', with a star where the adjusted p-value is below LEVEL; nothing where there is no τ."""
+    """'τ = 0.32*', with a star where the adjusted p-value is below LEVEL; nothing where there is no τ."""
     tau = coefficient(told, metric, "kendall")
     star = "*" if coefficient(told, metric, "kendall", "p_adjusted") < LEVEL else ""
     return f"τ = {tau:z.2f}{star}".replace("-", "\N{MINUS SIGN}") if np.isfinite(tau) else ""
 
 
-def handles(models: list[str]) -> list[Line2D]:
+def handles(looks: Looks) -> list[Line2D]:
     """Of the legend: how each model looks, and what the line is."""
     line = Line2D([], [], color=GREY, linewidth=1.2, label="slope: Pearson's r")
-    return [*(marker(*look(model, models), wrapped(model)) for model in models), line]
+    return [*(marker(*appearance, wrapped(model)) for model, appearance in looks.items()), line]
