@@ -25,8 +25,8 @@ from fusionscope.report.style import (
     panel_grid,
 )
 
-MOST_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 5, 1.75, 1.75  # inches, as all sizes here
-FRAME_HEIGHT = 0.9  # title, label and space around the legend
+MOST_COLUMNS, PANEL_WIDTH, PANEL_HEIGHT = 5, 1.75, 1.9  # inches, as all sizes here
+FRAME_HEIGHT = 0.9  # title and space around the legend
 TITLE_WIDTH = 24  # characters over a panel
 Looks = dict[str, tuple[str, str]]  # colour and marker of each model, in order
 KEYS = ["experiment", "seed", "model"]
@@ -55,7 +55,6 @@ def metric_figure(
     *,
     title: str,
     y_label: str,
-    x_label: str = "",
     handles: list[Line2D],
     sharex: bool = False,
 ) -> Figure:
@@ -73,8 +72,6 @@ def metric_figure(
         axes.tick_params(labelbottom=True)  # the panel below may be missing
     for row in range(rows):
         panels[row * columns].set_ylabel(y_label, fontsize=NORMAL)
-    for axes in panels[-columns:] if x_label else []:
-        axes.set_xlabel(x_label, fontsize=NORMAL)
     figure.suptitle(title, fontsize=LARGE)
     legend_below(figure, handles, columns=legend_columns)
     return figure
@@ -89,11 +86,6 @@ def panel_title(name: str, *notes: str) -> str:
     """The metric's name in short lines, 'upper bound' in one of them, and what is to be noted below it."""
     whole = name.replace(" bound)", "\N{NO-BREAK SPACE}bound)")
     return "\n".join([fill(whole, TITLE_WIDTH), *filter(None, notes)])
-
-
-def lost_note(all_points: int, usable: int) -> str:
-    lost = all_points - usable
-    return f"{lost} of {all_points} without a number" if lost else ""
 
 
 def draw_model(

@@ -16,7 +16,6 @@ from fusionscope.report.metric_panels import (
     Looks,
     draw_model,
     looks_of,
-    lost_note,
     metric_figure,
     panel_title,
     points_of_space,
@@ -73,7 +72,9 @@ def draw_points(axes: Axes, metric: str, points: pd.DataFrame, looks: Looks) -> 
         draw_model(axes, looks[str(model)], mine[bound], hollow=True)
         draw_arrows(axes, mine[bound], looks[str(model)][0])
     style_axes(axes)
-    axes.set_title(panel_title(axis_label(metric), lost_note(len(points), len(usable))), fontsize=NORMAL)
+    lost = len(points) - len(usable)
+    told = f"{lost} of {len(points)} without a number" if lost else ""
+    axes.set_title(panel_title(axis_label(metric), told), fontsize=NORMAL)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     set_scale(axes, usable.value)
 

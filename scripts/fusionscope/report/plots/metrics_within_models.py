@@ -12,7 +12,6 @@ from fusionscope.report.metric_panels import (
     Looks,
     draw_model,
     looks_of,
-    lost_note,
     metric_figure,
     panel_title,
     points_of_space,
@@ -31,7 +30,7 @@ from fusionscope.statistics.describe import FEWEST, standardised, varies
 from fusionscope.statistics.verdicts import LEVEL
 
 SIGNS = {"generalisation_gap": -1.0}  # so that better is up, as in the table of correlations
-UNIT = "(std. from the model's mean)"
+UNITS = "both less their mean over the seeds of a model, in its standard deviations"
 
 
 def draw(measurements: pd.DataFrame, correlation: pd.DataFrame, accuracy_metric: str, space: str) -> Figure:
@@ -62,9 +61,8 @@ def draw(measurements: pd.DataFrame, correlation: pd.DataFrame, accuracy_metric:
     return metric_figure(
         points,
         draw_metric,
-        title=heading(points, f"{space_name(space)} and {outcome}, within models"),
-        y_label=f"{wrapped(capitalised(outcome))}\n{UNIT}",
-        x_label=f"Metric\n{UNIT}",
+        title=heading(points, f"{space_name(space)} and {outcome}, within models\n{UNITS}"),
+        y_label=wrapped(capitalised(outcome)),
         handles=handles(looks),
         sharex=True,
     )
@@ -99,8 +97,8 @@ def draw_points(
     if np.isfinite(slope) and len(inside):
         axes.axline((0, 0), slope=slope, color=GREY, linewidth=1.2, zorder=1)
     style_axes(axes)
-    kendall = kendall_told(told, metric)
-    notes = [kendall, lost_note(len(points), len(inside))]
+    left_out = len(points) - len(inside)
+    notes = [kendall_told(told, metric), f"{left_out} of {len(points)} left out" if left_out else ""]
     axes.set_title(panel_title(capitalised(metric_name(metric)), *notes), fontsize=NORMAL)
 
 
