@@ -1,6 +1,9 @@
 """Metrics as people read them: names, units, and values in those units."""
 # ruff: noqa: RUF002  (Greek letters are meant)
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -21,6 +24,15 @@ def with_bound(name: str, metric: str) -> str:
     """`name` of a metric, and on which side it bounds what it says, if it does so by definition."""
     bound = METRICS[metric].bound if metric in METRICS else None
     return f"{name} ({bound} bound)" if bound and "bound" not in name else name
+
+
+def predictor_name(row: Mapping[Hashable, Any]) -> str:
+    """What a row of the table of predictors is about: 'parameter norm (parents' mean)'.
+
+    What is said of a pair, or of an alignment, says so by its name.
+    """
+    name = metric_name(str(row["metric"]))
+    return name if row["of"] in ("pair", "alignment") else f"{name} ({row['of']})"
 
 
 def unit_of(metric: str) -> str | None:

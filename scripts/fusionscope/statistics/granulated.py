@@ -39,7 +39,7 @@ class OverSettings:
     family_low: np.ndarray
     family_high: np.ndarray
     n_seeds: np.ndarray  # (metrics,)
-    sign_error: np.ndarray  # (metrics,) of the worst pair of settings
+    sign_error: np.ndarray  # (metrics,) of the worst pair of settings, in the direction that `value` has
     sign_error_low: np.ndarray
     sign_error_high: np.ndarray
     worst: np.ndarray  # (metrics,) place of that pair among the neighbours, -1 without
@@ -89,7 +89,8 @@ def over_settings(
     family_low, family_high = tau_intervals(
         value, without, null, n, confidence=1 - (1 - CONFIDENCE) / max(family, 1)
     )
-    error, error_low, error_high, worst = worst_sign_errors(products, compared)
+    direction = np.where(value < 0, -1, 1)[:, np.newaxis, np.newaxis]
+    error, error_low, error_high, worst = worst_sign_errors(products * direction, compared)
     return OverSettings(value, low, high, family_low, family_high, n, error, error_low, error_high, worst)
 
 

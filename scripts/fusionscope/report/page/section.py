@@ -8,10 +8,12 @@ import pandas as pd
 from fusionscope.report.chance import read_chance
 from fusionscope.report.page.cards import card
 from fusionscope.report.page.findings import findings, predictor_sentences, warnings
+from fusionscope.report.page.predictions import prediction_sentences
 from fusionscope.report.plot_table import CORRELATION, DENSITIES, MEASUREMENTS, PATHS, VARIANCES
 from fusionscope.report.tables import read_tables
 
-DATA, PLOT, ALIGNMENT = "data", "plot", "alignment"  # kinds of files, beside those of plots' tables
+# Kinds of files, beside those of plots' tables.
+DATA, PLOT, ALIGNMENT, PREDICTORS = "data", "plot", "alignment", "predictors"
 File = Mapping[str, Any]  # kind and path; of plots also name, title, caption; of alignments seed and fusion
 
 
@@ -27,7 +29,7 @@ def section(name: str, files: Iterable[File], accuracy_metric: str) -> dict[str,
     return {
         "name": name,
         "warnings": warnings(measurements, chance),
-        "findings": findings(measurements, correlation, chance, accuracy_metric),
+        "findings": findings(measurements, correlation, chance, accuracy_metric) + predictions(by_kind),
         "figures": figures_of(by_kind.get(PLOT, [])),
         "cards": [
             card(name, file["seed"], file["fusion"], measurements, read_tables([file["path"]]), *drawn)
@@ -35,6 +37,15 @@ def section(name: str, files: Iterable[File], accuracy_metric: str) -> dict[str,
         ],
         "measurements": measurements,
     }
+
+
+def predictions(by_kind: Mapping[str, list[File]]) -> list[str]:
+    """Sentences about what tells how good a fusion is, where that was sought."""
+    return [
+        sentence
+        for file in by_kind.get(PREDICTORS, [])
+        for sentence in prediction_sentences(read_tables([file["path"]]))
+    ]
 
 
 def figures_of(plots: Iterable[File]) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from fusionscope.measures.names import PARENTS
 from fusionscope.report.chance import read_chance
 from fusionscope.report.page.findings import counted, joined, percent, spoken, warnings
-from fusionscope.report.page.section import DATA, PLOT, File, figures_of
+from fusionscope.report.page.section import DATA, PLOT, File, figures_of, predictions
 from fusionscope.report.plot_table import MEASUREMENTS
 from fusionscope.report.sweep_table import ENSEMBLE
 from fusionscope.report.tables import read_sweep, read_tables
@@ -37,7 +37,7 @@ def sweep_section(name: str, files: Iterable[File], axes: Mapping[str, Sequence[
     return {
         "name": name,
         "warnings": weak[:MOST_WARNINGS] + more_warnings(weak),
-        "findings": [] if table is None else sweep_findings(table, axes),
+        "findings": ([] if table is None else sweep_findings(table, axes)) + predictions(by_kind),
         "figures": figures_of(by_kind.get(PLOT, [])),
         "cards": [],
         "measurements": measurements,

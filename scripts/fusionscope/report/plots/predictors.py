@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fusionscope.report.metric_labels import metric_name
+from fusionscope.report.metric_labels import predictor_name
 from fusionscope.report.style import (
     GREY,
     LARGE,
@@ -72,7 +72,7 @@ def draw_ranking(panel: Axes, rows: pd.DataFrame, columns: tuple[str, str, str],
             row[value], place, "o", color=colour, markerfacecolor=colour if known else "white", markersize=5
         )
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.set_yticks(range(len(rows)), [name_of(row) for row in rows.to_dict("records")])
+    panel.set_yticks(range(len(rows)), [predictor_name(row) for row in rows.to_dict("records")])
     panel.set(xlim=(-1.03, 1.03), ylim=(len(rows) - 0.5, -0.5))
     style_axes(panel)
     panel.tick_params(axis="y", labelsize=SMALL)
@@ -81,12 +81,6 @@ def draw_ranking(panel: Axes, rows: pd.DataFrame, columns: tuple[str, str, str],
 def is_shown(verdict: str) -> bool:
     """Whether a verdict says which way a predictor goes with the outcome."""
     return verdict.startswith(("higher", "lower")) and verdict != NOT_SHOWN
-
-
-def name_of(row: dict) -> str:
-    """'parameter norm (parents' mean)'"""
-    name = metric_name(str(row["metric"]))
-    return name if row["of"] in ("pair", "alignment") else f"{name} ({row['of']})"
 
 
 def handles() -> list[Line2D]:
