@@ -45,9 +45,8 @@ def draw(measurements: pd.DataFrame, correlation: pd.DataFrame, accuracy_metric:
     points = points_of_space(measurements, space, accuracy_metric)
     inside = standardised_within_models(points, SIGNS.get(accuracy_metric, 1.0))
     if inside.empty:
-        return note(
-            f"{space_name(space)}: no model has {FEWEST} seeds with different numbers to compare within it"
-        )
+        words = f"no model has {FEWEST} seeds with different numbers to compare within it"
+        return note(heading(measurements, f"{space_name(space)}: {words}"))
     looks = looks_of(measurements, inside)
     told = correlation[correlation.model == ALL_MODELS].set_index(["metric", "coefficient"])
     end = 1.1 * max(inside.value.abs().max(), inside.target.abs().max())
