@@ -27,9 +27,8 @@ def results(plots: int) -> dict[str, int]:
 
 PLOTS = 12
 OF_SEVERAL_SEEDS = 4  # plots more, of three seeds: metrics within models
-FROM_MEASUREMENTS = results(
-    8
-)  # accuracy, connectivity (it shows the ensemble), metrics by space, correlation
+# accuracy, connectivity (it shows the ensemble), metrics of five spaces, correlation
+FROM_MEASUREMENTS = results(8)
 
 FROM_CONNECTIVITY = results(10)  # and similarity and variance
 FROM_CHILDREN = results(11)  # all but the learning curves
