@@ -30,7 +30,7 @@ OTHER_MARKERS = ("v", "P", "X", "h", "<", "p", ">")  # with 3 colours: 21 models
 GREY, PALE = "0.4", "0.88"
 
 SMALL, NORMAL, LARGE = 8, 9, 11  # font sizes, points
-NAME_WIDTH, WIDE_NAME, NOTE_WIDTH = 22, 30, 60  # characters before a text is broken into lines
+NAME_WIDTH, WIDE_NAME, NOTE_WIDTH = 22, 30, 50  # characters before a text is broken into lines
 MIN_WIDTH = 6.6  # inches, as all sizes here
 LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT = 9.0, 4.3  # two panels side by side
 MARGIN = 0.07
