@@ -28,6 +28,7 @@ from fusionscope.evaluation import predict  # noqa: E402
 from fusionscope.images import Images, load_images  # noqa: E402
 from fusionscope.measures.input.lipschitz import lipschitz_constant  # noqa: E402
 from fusionscope.measures.parameter import gauss_newton, hessian  # noqa: E402
+from fusionscope.measures.parameter.density import spectral_density  # noqa: E402
 from fusionscope.networks.build import load_network  # noqa: E402
 from fusionscope.seeding import generator  # noqa: E402
 
@@ -118,7 +119,7 @@ def density(network: nn.Module, train: Images, experiment: str) -> str:
     for seed in range(3):
         known, basis = hessian.converged(hessian.lanczos(operator, steps, seed, 0))
         nodes, weights = hessian.deflated_quadrature(operator, known, basis, steps, 1, seed)
-        drawn = hessian.spectral_density(nodes, weights)
+        drawn = spectral_density(nodes, weights)
         of_drawn = np.trapezoid(drawn.density * drawn.eigenvalue**2, drawn.eigenvalue)
         ratios.append(of_drawn * operator.shape[1] / mean_square)
     return "mean square over the Hessian's, three seeds: " + ", ".join(f"{ratio:.3f}" for ratio in ratios)

@@ -261,7 +261,8 @@ class Experiment(Options):
         default="accuracy", description="What metrics are correlated with."
     )
     plots: list[Annotated[str, KnownName(PLOTS, own=True)]] | None = Field(
-        default=None, description="The plots; all that the spaces allow unless given."
+        default=None,
+        description="The plots; unless given all that the spaces allow and the seeds are enough for.",
     )
     table_metrics: MetricNames | None = Field(
         default=None, description="The metrics of the LaTeX table; all that are measured unless given."

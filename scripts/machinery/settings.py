@@ -187,9 +187,7 @@ def told(values: Values) -> str:
 def check_plots(experiment: Mapping[str, Any], where: str) -> None:
     """Plots that are asked for by name show parts that are measured."""
     for plot in experiment.get("plots", ()):
-        lacking = (
-            [part for part in PLOTS[plot].needs if part not in experiment["spaces"]] if plot in PLOTS else []
-        )
+        lacking = PLOTS[plot].lacks(experiment["spaces"]) if plot in PLOTS else []
         if lacking:
             raise InputError(
                 f"{where}.plots: '{plot}' shows what 'spaces' has switched off ({', '.join(lacking)}); "

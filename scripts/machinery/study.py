@@ -16,6 +16,7 @@ import yaml
 from fusionscope.errors import InputError
 from fusionscope.options import short
 from fusionscope.report.plot_table import (
+    CHANCE,
     CORRELATION,
     DENSITIES,
     LEARNING_CURVES,
@@ -127,14 +128,16 @@ class Study:
         return found
 
     def plots(self, experiment: str) -> dict[str, Plot]:
-        """The plots of an experiment by name: those it asks for, or all, if what they show is measured."""
+        """The plots of an experiment by name, if what they show is measured: those it asks for, or all that
+        its seeds are enough for."""
         chosen = self.experiments[experiment]
-        asked = [plot_of(name) for name in chosen.settings.get("plots", PLOTS)]
+        enough = [name for name, plot in PLOTS.items() if plot.fewest_seeds <= len(chosen.seeds)]
+        asked = [plot_of(name) for name in chosen.settings.get("plots", enough)]
         return {name: plot for name, plot in asked if self.can_be_drawn(chosen, plot)}
 
     def can_be_drawn(self, experiment: Experiment, plot: Plot) -> bool:
         """Whether all that a plot shows is measured, and of at least one model."""
-        measured = all(experiment.measures(part) for part in plot.needs)
+        measured = not plot.lacks(experiment.settings["spaces"])
         of_some = all(self.tables(experiment.name, kind) for kind in plot.inputs)
         return measured and of_some
 
@@ -283,7 +286,7 @@ class Study:
         ]
 
     def tables(self, experiment: str, kind: str) -> list[str]:
-        """The files of a kind of tables that plots show; none where they are not made."""
+        """The files from which plots are given what is of a `kind`; none where they are not made."""
         chosen = self.experiments[experiment]
         if kind == MEASUREMENTS:
             return self.measurement_files(experiment)
@@ -300,6 +303,8 @@ class Study:
             return self.connectivity_files(experiment, "activation_variance.csv")
         if kind == CORRELATION and chosen.measures("correlation"):
             return [chosen.table("correlation_space.csv")]
+        if kind == CHANCE:
+            return [chosen.data]
         return []
 
     def report_sections(self) -> dict[str, dict[str, list[str]]]:
@@ -556,8 +561,8 @@ class Study:
         return self.plot(wildcards).draw
 
     def plot_options(self, wildcards: Any) -> dict[str, Any]:
-        settings = self.of(wildcards).settings
-        return plain({key: settings[key] for key in self.plot(wildcards).options})
+        settings, plot = self.of(wildcards).settings, self.plot(wildcards)
+        return plain({key: settings[key] for key in plot.options} | dict(plot.arguments))
 
     def plot_caption(self, wildcards: Any) -> str:
         return self.plot(wildcards).caption

@@ -339,7 +339,7 @@ def test_a_mistake_is_named_by_its_place(config, path, value, sentence):
         (
             f"{FIRST}.plots",
             ["zzz"],
-            "similarity, activation_variance, correlation, or module:name for one of your own",
+            " more, or module:name for one of your own",
         ),
         ("data_dir", ["x" * 1000], "config: data_dir: ['xxx"),
         ("measurements.quick.complexity", ["x" * 1000], "xxx... is not known; known are"),
@@ -419,6 +419,14 @@ def test_things_of_one_s_own_are_named_by_their_modules(config):
 def test_every_part_is_switched_off_by_itself(config, spaces, off):
     config["experiments"]["digits_vgg11"]["spaces"] = spaces
     assert resolved(config)["digits_vgg11"]["spaces"] == [part for part in SPACES if part not in off]
+
+
+def test_a_plot_of_a_space_in_which_nothing_is_measured_is_refused(config):
+    plots = {"plots": ["metrics_against_accuracy_parameter"], "spaces": {"hessian": False, "scales": False}}
+    config["experiments"]["digits_vgg11"] |= plots
+    assert resolved(config)["digits_vgg11"]["plots"] == plots["plots"]
+    plots["spaces"]["complexity"] = False
+    assert "has switched off (hessian and scales and complexity)" in refusal(config)
 
 
 def test_a_plot_of_what_is_not_measured_is_refused(config):

@@ -10,6 +10,7 @@ import yaml
 from studies import ROOT, TINY, study_of, tiny_settings
 
 from fusionscope.errors import InputError
+from fusionscope.report.plot_table import PLOTS
 from machinery.experiment import PARTS
 from machinery.study import Study, any_of
 
@@ -71,7 +72,18 @@ def test_a_part_that_is_switched_off_is_not_measured(part):
     assert ("spectral_density" in plots) == ("hessian" not in gone)
     for plot in ("connectivity", "similarity", "activation_variance"):
         assert (plot in plots) == ("connectivity" not in gone)
-    assert ("accuracy" in plots) == ("metrics_against_accuracy" in plots) == (part != "prediction")
+    assert ("accuracy" in plots) == (part != "prediction")
+    for space in ("input", "parameter", "connectivity", "pair"):
+        drawn = part not in ("prediction", space)
+        assert (f"metrics_against_accuracy_{space}" in plots) == drawn
+
+
+def test_what_needs_several_seeds_is_drawn_of_one_only_where_it_is_asked_for():
+    within = {name for name in PLOTS if name.startswith("metrics_within_models_")}
+    assert set(tiny(seeds=3).plots("tiny")) == set(PLOTS)
+    assert set(PLOTS) - set(tiny(seeds=2).plots("tiny")) == within
+    assert set(PLOTS) - set(tiny(seeds=1).plots("tiny")) == within | {"correlation"}
+    assert list(tiny(seeds=1, plots=["correlation"]).plots("tiny")) == ["correlation"]
 
 
 def test_what_is_not_correlated_has_no_table_and_no_plot_of_it():
@@ -123,6 +135,9 @@ def test_a_plot_is_given_the_tables_and_options_of_its_entry():
     assert study.plot_tables(job(plot="correlation")) == {
         "correlation": ["results/tiny/correlation_space.csv"]
     }
+    of_a_space = study.plot_options(job(plot="metrics_against_accuracy_pair"))
+    assert of_a_space == {"accuracy_metric": "generalisation_gap", "space": "pair_space"}
+    assert study.plot_tables(job(plot="accuracy"))["chance"] == ["data/digits.npz"]
     curves = study.plot_tables(job(plot="learning_curves"))["learning_curves"]
     assert curves[0] == f"{FOLDER}/parent_1_learning_curve.csv"
     assert len(curves) == 4

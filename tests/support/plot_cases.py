@@ -8,6 +8,7 @@ import pandas as pd
 from fusionscope.measurement import COLUMNS
 from fusionscope.measures.connectivity.paths import PATH_COLUMNS
 from fusionscope.measures.connectivity.variance import VARIANCE_COLUMNS
+from fusionscope.report.chance import Chance
 from fusionscope.report.correlations import CORRELATION_COLUMNS
 
 ACCURACIES = {"parent_1": 0.97, "parent_2": 0.968, "naive_fused": 0.1, "geometric_fused": 0.4}
@@ -20,6 +21,8 @@ METRICS = {  # typical sizes
     "prediction_space": {"train_loss": 0.01, "generalisation_gap": 0.02},
 }
 NAMES = {metric for metrics in METRICS.values() for metric in metrics}
+EXPERIMENT = "digits_vgg11"
+TEN_CLASSES = Chance(images=360, commonest=37, classes=10)
 
 
 def measured(models=FOUR, seeds=3):
@@ -27,7 +30,7 @@ def measured(models=FOUR, seeds=3):
     rows = []
     for seed in range(seeds):
         for model in models:
-            key = ["digits_vgg11", seed, model]
+            key = [EXPERIMENT, seed, model]
             accuracy = ACCURACIES.get(model, 0.6) + 0.01 * stream.random()
             rows.append([*key, "prediction_space", "accuracy", accuracy, 0.01, "no", ""])
             if not model.startswith("parent"):
@@ -47,7 +50,7 @@ def curves(seeds=2, epochs=5, parents=2):
     ]
     columns = ["seed", "parent", "epoch", "learning_rate"]
     columns += ["train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(experiment=EXPERIMENT)
 
 
 def densities(models=FOUR, seeds=2, sizes=(1, 1, 1, 1, 1, 1)):
@@ -60,14 +63,14 @@ def densities(models=FOUR, seeds=2, sizes=(1, 1, 1, 1, 1, 1)):
             grid = {"model": model, "seed": seed, "eigenvalue": eigenvalue, "density": density}
             grid["ritz_weight"] = weight
             grids.append(pd.DataFrame(grid))
-    return pd.concat(grids, ignore_index=True)
+    return pd.concat(grids, ignore_index=True).assign(experiment=EXPERIMENT)
 
 
 def correlation(models=FOUR, metrics=("hessian_trace", "train_loss")):
     shown = [-0.75, 0.001, 0.01, -0.9, -0.5, 5, 5, "lower goes with better (adjusted p 0.01)", ""]
     described = [-0.8, None, None, None, None, 5, 5, "", ""]
     rows = [
-        ["digits_vgg11", model, "some_space", metric, coefficient, *numbers]
+        [EXPERIMENT, model, "some_space", metric, coefficient, *numbers]
         for model in models
         for metric in metrics
         for coefficient, numbers in (("kendall", shown), ("pearson", described), ("spearman", described))
@@ -83,7 +86,7 @@ def paths(fusions=FOUR[2:], seeds=2, points=5, top=2.0, parent="parent_1"):
             for share in np.arange(points) / (points - 1):
                 loss = 0.3 - 0.1 * share + (top / 2**number + 0.1 * seed) * 4 * share * (1 - share)
                 rows.append([seed, fusion, parent, share, loss, 0.9 * math.exp(-loss)])
-    return pd.DataFrame(rows, columns=list(PATH_COLUMNS))
+    return pd.DataFrame(rows, columns=list(PATH_COLUMNS)).assign(experiment=EXPERIMENT)
 
 
 def similarity(children=FOUR[2:], parents=2, groups=("features.0", "features.4", "features.10"), seeds=2):
@@ -96,7 +99,7 @@ def similarity(children=FOUR[2:], parents=2, groups=("features.0", "features.4",
         for row, group in enumerate(groups)
     ]
     table = pd.DataFrame(rows, columns=["seed", "model", "parent", "group", "cka"])
-    return table.assign(cka=table.cka.clip(0, 1), reason=math.nan)
+    return table.assign(cka=table.cka.clip(0, 1), reason=math.nan, experiment=EXPERIMENT)
 
 
 def variances(children=FOUR[2:], layers=("conv1", "layer2", "layer10"), seeds=2):
@@ -108,7 +111,8 @@ def variances(children=FOUR[2:], layers=("conv1", "layer2", "layer10"), seeds=2)
         for place, layer in enumerate(layers)
     ]
     table = pd.DataFrame(rows, columns=["seed", "model", "layer", "ratio"])
-    return table.assign(child_variance=2 * table.ratio, parents_variance=2.0)[list(VARIANCE_COLUMNS)]
+    table = table.assign(child_variance=2 * table.ratio, parents_variance=2.0)[list(VARIANCE_COLUMNS)]
+    return table.assign(experiment=EXPERIMENT)
 
 
 def render(figure):

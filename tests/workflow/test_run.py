@@ -17,7 +17,7 @@ from .conftest import Workflow
 
 MODELS = ["parent_1", "parent_2", "naive_fused", "geometric_fused"]
 OF_ALL_MODELS = ("input", "hessian", "scales", "complexity", "prediction")  # parts that are measured
-PLOTS = 8
+PLOTS = 12
 
 
 def table(workflow: Workflow, path: str) -> pd.DataFrame:
@@ -36,7 +36,9 @@ def test_every_file_of_the_contract_is_there(finished_run):
         for file in ("pair_space", "geometric_fused/pair_space", "geometric_fused/weight_distance"):
             assert (folder / f"results/tiny/seed{seed}/{file}.csv").is_file()
     plots = {path.name for path in (folder / "results/tiny/plots").iterdir()}
-    names = ("learning_curves", "accuracy", "metrics_against_accuracy", "spectral_density", "correlation")
+    names = ("learning_curves", "accuracy", "spectral_density", "correlation")
+    spaces = ("input", "parameter", "prediction", "connectivity", "pair")
+    names += tuple(f"metrics_against_accuracy_{space}" for space in spaces)
     names += ("connectivity", "similarity", "activation_variance")
     assert plots == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     assert not list(folder.rglob("*partial*"))

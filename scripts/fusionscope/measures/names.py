@@ -307,7 +307,7 @@ METRICS: dict[str, Metric] = {
         "(tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "log_frobenius_product": Metric(
-        label="log frobenius product",
+        label="log Frobenius product",
         space=PARAMETER,
         direction=LOWER,
         definition="log Π norm(W)_F² over layers",
@@ -316,7 +316,7 @@ METRICS: dict[str, Metric] = {
         truth="formula on weights folded by hand (tests/fusionscope/measures/parameter/test_complexity.py)",
     ),
     "frobenius_sum": Metric(
-        label="frobenius sum",
+        label="Frobenius sum",
         space=PARAMETER,
         direction=LOWER,
         definition="d (Π norm(W)_F²)^(1/d) over d layers",

@@ -13,8 +13,7 @@ def draw_ensemble(axes: Axes, measurements: pd.DataFrame, *, level: bool = False
 
     Upright, where accuracy is the x axis, or `level`, where it is the y axis.
     """
-    rows = shown_values(measurements[measurements.metric == "parents_ensemble_accuracy"])
-    values = rows.drop_duplicates("seed").value.dropna()
+    values = ensemble_accuracies(measurements)
     if values.empty:
         return []
     mean, std = values.mean(), values.std()
@@ -24,3 +23,9 @@ def draw_ensemble(axes: Axes, measurements: pd.DataFrame, *, level: bool = False
     line = draw_line(mean, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
     line.set_label(f"{metric_name('parents_ensemble_accuracy')} ({mean:.1f} %)")
     return [line]
+
+
+def ensemble_accuracies(measurements: pd.DataFrame) -> pd.Series:
+    """In per cent, one for each seed that has one."""
+    rows = shown_values(measurements[measurements.metric == "parents_ensemble_accuracy"])
+    return rows.drop_duplicates("seed").value.dropna()

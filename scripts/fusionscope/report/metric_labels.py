@@ -46,14 +46,19 @@ def with_unit(metric: str) -> str:
     return f"{metric_name(metric)} ({unit})" if unit else metric_name(metric)
 
 
+def axis_label(metric: str) -> str:
+    """'accuracy' -> 'Test accuracy (%)', as an axis or a panel is headed."""
+    return capitalised(with_unit(metric))
+
+
+def capitalised(words: str) -> str:
+    """'log Frobenius product' -> 'Log Frobenius product'"""
+    return words[:1].upper() + words[1:]
+
+
 def space_name(space: str) -> str:
     """'input_space' -> 'input space'"""
     return space.removesuffix("_space") + " space"
-
-
-def heading(table: pd.DataFrame, what: str) -> str:
-    """`what`, after the experiments of `table`."""
-    return f"{', '.join(table.experiment.unique())}: {what}"
 
 
 def shown_values(measurements: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from textwrap import fill
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -29,7 +30,7 @@ OTHER_MARKERS = ("v", "P", "X", "h", "<", "p", ">")  # with 3 colours: 21 models
 GREY, PALE = "0.4", "0.88"
 
 SMALL, NORMAL, LARGE = 8, 9, 11  # font sizes, points
-NAME_WIDTH, WIDE_NAME = 22, 30  # characters before a text is broken into lines
+NAME_WIDTH, WIDE_NAME, NOTE_WIDTH = 22, 30, 50  # characters before a text is broken into lines
 MIN_WIDTH = 6.6  # inches, as all sizes here
 LINE_PLOT_WIDTH, LINE_PLOT_HEIGHT = 9.0, 4.3  # two panels side by side
 MARGIN = 0.07
@@ -71,6 +72,11 @@ def wrapped(name: str, width: int = NAME_WIDTH) -> str:
     return fill(name.replace("_", " "), width)
 
 
+def heading(table: pd.DataFrame, what: str) -> str:
+    """`what`, after the experiments of `table`."""
+    return f"{', '.join(table.experiment.unique())}: {what}"
+
+
 def empty_figure(width: float, height: float) -> Figure:
     """The margin keeps texts whole in a PDF too, where they are a little wider than on the pixel grid."""
     layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN)
@@ -80,7 +86,8 @@ def empty_figure(width: float, height: float) -> Figure:
 def note(text: str) -> Figure:
     """A small figure that says why there is nothing to see."""
     figure = Figure(figsize=(MIN_WIDTH, 1))
-    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=LARGE, color=GREY)
+    lines = fill(text, NOTE_WIDTH)
+    figure.text(0.5, 0.5, lines, ha="center", va="center", fontsize=LARGE, color=GREY)
     return figure
 
 

@@ -6,7 +6,13 @@ import pandas as pd
 import pytest
 
 from fusionscope.measures.names import METRICS
-from fusionscope.report.metric_labels import metric_name, shown_values, space_name, with_unit
+from fusionscope.report.metric_labels import (
+    axis_label,
+    metric_name,
+    shown_values,
+    space_name,
+    with_unit,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -22,6 +28,14 @@ def test_a_bound_by_definition_says_so_once():
     for name, metric in METRICS.items():
         assert metric_name(name).count("bound") == (1 if metric.bound else 0), name
     assert metric_name("sharpness_flatness").endswith("(lower bound)")
+
+
+def test_an_axis_begins_with_a_capital_and_names_of_people_have_theirs():
+    assert axis_label("log_frobenius_product") == "Log Frobenius product"
+    assert axis_label("accuracy") == "Test accuracy (%)"
+    assert axis_label("largest_weight") == "Largest weight"
+    names = " ".join(metric_name(name) for name in METRICS).split()
+    assert {"frobenius", "lipschitz", "hessian", "bayes"}.isdisjoint(names)
 
 
 def test_a_metric_of_ones_own_is_called_by_its_functions_name():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusionscope.registry import resolve
-from fusionscope.report.plot_table import KINDS, PLOTS
+from fusionscope.report.plot_table import KINDS, PLOTS, Plot
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -18,8 +18,22 @@ def test_a_plot_takes_its_inputs_and_options_by_name(name):
     plot = PLOTS[name]
     assert set(plot.inputs) <= set(KINDS)
     parameters = inspect.signature(resolve(plot.draw)).parameters
-    assert set(parameters) == {*plot.inputs, *plot.options}
-    assert plot.draw == f"fusionscope.report.plots.{name}:draw"
+    assert set(parameters) == {*plot.inputs, *plot.options, *plot.arguments}
+    module, function = plot.draw.split(":")
+    assert function == "draw"
+    assert name.startswith(module.removeprefix("fusionscope.report.plots."))
+
+
+def test_each_plot_has_a_title_and_a_caption_of_its_own():
+    assert len({plot.label for plot in PLOTS.values()}) == len(PLOTS)
+    assert len({plot.caption for plot in PLOTS.values()}) == len(PLOTS)
+
+
+def test_what_a_plot_lacks():
+    plot = Plot("module:draw", "label", "caption", (), needs=("a", "b"), one_of=("c", "d"))
+    assert plot.lacks(["a", "b", "d"]) == []
+    assert plot.lacks(["a", "c", "d"]) == ["b"]
+    assert plot.lacks(["a"]) == ["b", "c and d"]
 
 
 def test_what_belongs_to_one_plot_is_in_its_module_alone():

@@ -7,6 +7,7 @@ from plot_cases import (
     FOUR,
     LONG,
     SIX,
+    TEN_CLASSES,
     correlation,
     curves,
     densities,
@@ -17,12 +18,14 @@ from plot_cases import (
     variances,
 )
 
+from fusionscope.measures.names import INPUT, PARAMETER
 from fusionscope.report.plots import (
     accuracy,
     activation_variance,
     connectivity,
     learning_curves,
     metrics_against_accuracy,
+    metrics_within_models,
     spectral_density,
 )
 from fusionscope.report.plots import correlation as correlation_plot
@@ -36,28 +39,39 @@ def test_where_there_is_nothing_to_plot_the_figure_says_so(tmp_path):
     nothing = measured()[:0]
     figures = [
         learning_curves.draw(curves()[:0]),
-        accuracy.draw(nothing),
-        metrics_against_accuracy.draw(nothing, "accuracy"),
-        metrics_against_accuracy.draw(measured().query("metric != 'accuracy'"), "accuracy"),
+        accuracy.draw(nothing, TEN_CLASSES),
+        metrics_against_accuracy.draw(nothing, "accuracy", INPUT),
+        metrics_against_accuracy.draw(measured().query("metric != 'accuracy'"), "accuracy", INPUT),
+        metrics_within_models.draw(nothing, correlation()[:0], "accuracy", INPUT),
+        metrics_within_models.draw(measured(seeds=1), correlation(), "accuracy", INPUT),
         spectral_density.draw(densities()[:0]),
         correlation_plot.draw(correlation()[:0], "accuracy"),
-        connectivity.draw(paths()[:0], measured()),
+        connectivity.draw(paths()[:0], measured(), TEN_CLASSES),
         similarity_plot.draw(similarity()[:0]),
         activation_variance.draw(variances()[:0]),
     ]
     for figure in figures:
         save_figure(figure, [tmp_path / "figure.png"])
-        assert len(figure.texts) == 1
+        (text,) = figure.texts
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
 
 
 def test_nothing_is_cut_off_and_the_legend_stays_off_the_axes():
     for figure in (
-        accuracy.draw(measured(SIX, 2)),
+        accuracy.draw(measured(SIX, 2), TEN_CLASSES),
+        metrics_against_accuracy.draw(measured(SIX, 2), "accuracy", PARAMETER),
+        metrics_within_models.draw(measured(SIX), correlation([*SIX, "all_models"]), "accuracy", PARAMETER),
+        metrics_within_models.draw(measured(SIX), correlation(), "generalisation_gap", INPUT),
+        spectral_density.draw(densities(SIX)),
         learning_curves.draw(curves()),
         correlation_plot.draw(correlation(SIX), "generalisation_gap"),
         learning_curves.draw(curves(parents=7)),
-        connectivity.draw(paths(FOUR[2:3], 1), measured(seeds=1)),
-        connectivity.draw(paths([*SIX[2:], *(f"{LONG}_{number}" for number in range(4))]), measured(SIX)),
+        connectivity.draw(paths(FOUR[2:3], 1), measured(seeds=1), TEN_CLASSES),
+        connectivity.draw(
+            paths([*SIX[2:], *(f"{LONG}_{number}" for number in range(4))]), measured(SIX), TEN_CLASSES
+        ),
         similarity_plot.draw(similarity(FOUR[2:3], groups=["features.0", "features.4"])),
         similarity_plot.draw(similarity([LONG, *(f"{LONG}_{number}" for number in range(5))])),
         activation_variance.draw(variances(FOUR[2:3], seeds=1)),

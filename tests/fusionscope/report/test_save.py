@@ -1,7 +1,7 @@
 """Figures become the same files in every run."""
 
 import pytest
-from plot_cases import FOUR, correlation, measured
+from plot_cases import FOUR, TEN_CLASSES, correlation, measured
 
 from fusionscope.report.plots import accuracy
 from fusionscope.report.plots import correlation as correlation_plot
@@ -26,7 +26,7 @@ def test_a_saved_figure_has_the_same_bytes_every_time(tmp_path, monkeypatch, nam
 def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "figure.png"
     path.write_bytes(b"old")
-    figure = accuracy.draw(measured())
+    figure = accuracy.draw(measured(), TEN_CLASSES)
     monkeypatch.setattr(figure, "savefig", lambda partial, **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_figure(figure, [path])

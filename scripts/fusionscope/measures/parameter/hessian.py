@@ -22,6 +22,7 @@ from fusionscope.errors import InputError
 from fusionscope.evaluation import predict
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement, undefined
+from fusionscope.measures.parameter.density import SpectralDensity, spectral_density
 from fusionscope.measures.parameter.gauss_newton import gauss_newton_trace, is_piecewise_linear
 from fusionscope.measures.undefined import (
     NotDefined,
@@ -34,23 +35,9 @@ from fusionscope.state import copy_of
 
 METRICS = ("hessian_top_eigenvalue", "hessian_trace")
 DENSITY_COLUMNS = ("seed", "model", "eigenvalue", "density", "ritz_weight")
-SMOOTHING = 0.1  # width of the density's bumps, relative to the eigenvalue and the root mean square of all
 OUTLIER_TOLERANCE = 0.01  # relative residual of an eigenvalue that the density counts as one of omega
-GRID_STEP = 0.4  # between points of the density, in widths of the bumps there
-DENSITY_MARGIN = 5.0  # beyond the outermost Ritz values, in widths of a bump
 BREAKDOWN = 1e-6  # relative: what is left of a product is rounding
 FEWEST_DRAWS, MOST_DRAWS = 8, 1000  # of the trace, where an error is asked for instead of a number of draws
-
-
-@dataclass(frozen=True)
-class SpectralDensity:
-    """p(lambda) on a grid; integrates to one."""
-
-    eigenvalue: np.ndarray  # (points,), ascending; closer together where the bumps are narrower
-    density: np.ndarray  # (points,)
-    ritz_weight: (
-        np.ndarray
-    )  # (points,) the share of all eigenvalues that a Ritz value here stands for; or zero
 
 
 @dataclass(frozen=True)
@@ -383,25 +370,3 @@ def deflated_quadrature(
         nodes.append(run.values)
         weights.append(run.weights * (1 - len(eigenvalues) / size) / starts)
     return np.concatenate(nodes), np.concatenate(weights)
-
-
-def spectral_density(nodes: np.ndarray, weights: np.ndarray) -> SpectralDensity:
-    """Density of the eigenvalues from a quadrature's `nodes` (k,) and `weights` (k,), which add to one.
-
-    Stochastic Lanczos quadrature: Ritz values, weighted by the squared first components of their vectors,
-    under Gaussian bumps (Papyan 2020, JMLR 21/20-933, algorithm 2; Ghorbani et al. 2019, arXiv 1901.10159).
-    The bump at lambda is SMOOTHING sqrt(lambda^2 + r^2) wide, r the root mean square of the eigenvalues. That
-    leaves their mean as it is and multiplies their mean square by 1 + 2 SMOOTHING^2. The grid is as fine
-    everywhere as the bumps are there, and has all nodes on it.
-    """
-    r = math.sqrt(weights @ nodes**2) or 1.0  # all in one place where the Hessian is flat
-    widths = SMOOTHING * np.hypot(nodes, r)
-    margin = DENSITY_MARGIN * widths
-    low, high = math.asinh((nodes - margin).min() / r), math.asinh((nodes + margin).max() / r)
-    points = math.ceil((high - low) / (GRID_STEP * SMOOTHING)) + 1
-    grid = np.union1d(r * np.sinh(np.linspace(low, high, points)), nodes)
-    bumps = np.exp(-(((grid[:, None] - nodes) / widths) ** 2) / 2)
-    bumps /= np.trapezoid(bumps, grid, axis=0)  # on the grid, so that the density adds to one there
-    ritz_weight = np.zeros_like(grid)
-    np.add.at(ritz_weight, np.searchsorted(grid, nodes), weights)
-    return SpectralDensity(grid, bumps @ weights, ritz_weight)

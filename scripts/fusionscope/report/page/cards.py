@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from fusionscope.report.eigenvalue_axis import set_eigenvalue_axis
 from fusionscope.report.page.findings import percent, rows_of
 from fusionscope.report.parents import is_parent
+from fusionscope.report.spectra import smoothed_alike
 from fusionscope.report.style import GREY, NORMAL, SMALL, empty_figure, look, style_axes, wrapped
 
 PANEL_WIDTH, HEIGHT = 3.3, 2.6  # inches
@@ -99,6 +100,7 @@ def draw_paths(axes: Axes, paths: pd.DataFrame, child: str) -> None:
 
 def draw_spectra(axes: Axes, densities: pd.DataFrame, child: str) -> None:
     """The Hessian's spectral density of the child and of its parents."""
+    densities, _ = smoothed_alike(densities)
     models = list(densities.model.unique())
     for model, rows in densities.groupby("model", sort=False):
         line = rows[rows.density > 0].sort_values("eigenvalue")

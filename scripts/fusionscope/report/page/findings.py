@@ -1,11 +1,11 @@
 """What was found, in sentences made from the tables of an experiment, hedged by its statistics."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from fusionscope.report.chance import Chance
 from fusionscope.report.metric_labels import metric_name
 from fusionscope.report.parents import is_parent
 from fusionscope.report.pooled import ALL_MODELS
@@ -16,19 +16,6 @@ from fusionscope.statistics.verdicts import CANNOT, LEVEL, RESTATES
 MOST_NAMED = 5  # metrics or reasons in a sentence
 NUMBER = r"-?\d+(\.\d+)?(e-?\d+)?"  # in a reason
 OUTCOMES = {"accuracy": "better accuracy", "generalisation_gap": "a smaller generalisation gap"}
-
-
-@dataclass(frozen=True)
-class Chance:
-    """The images that accuracies are measured on."""
-
-    images: int
-    commonest: int  # of them, those of the most frequent class
-
-    @property
-    def share(self) -> float:
-        """The accuracy of the best answer that is the same for every image."""
-        return self.commonest / self.images
 
 
 def warnings(measurements: pd.DataFrame, chance: Chance) -> list[str]:

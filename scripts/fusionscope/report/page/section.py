@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from fusionscope.report.chance import read_chance
 from fusionscope.report.page.cards import card
-from fusionscope.report.page.findings import Chance, findings, predictor_sentences, warnings
+from fusionscope.report.page.findings import findings, predictor_sentences, warnings
 from fusionscope.report.page.predictions import prediction_sentences
 from fusionscope.report.plot_table import CORRELATION, DENSITIES, MEASUREMENTS, PATHS, VARIANCES
 from fusionscope.report.tables import read_tables
@@ -72,9 +72,3 @@ def read(by_kind: Mapping[str, list[File]], kind: str) -> pd.DataFrame:
     """All rows of the files of a kind; an empty table if there are none."""
     paths = [file["path"] for file in by_kind.get(kind, [])]
     return read_tables(paths) if paths else pd.DataFrame()
-
-
-def read_chance(path: str) -> Chance:
-    with np.load(path) as data:
-        labels = data["test_labels"]
-    return Chance(images=len(labels), commonest=int(np.bincount(labels).max()))

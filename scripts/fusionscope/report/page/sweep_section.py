@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 
 from fusionscope.measures.names import PARENTS
+from fusionscope.report.chance import read_chance
 from fusionscope.report.page.findings import counted, joined, percent, spoken, warnings
-from fusionscope.report.page.section import DATA, PLOT, File, figures_of, predictions, read_chance
+from fusionscope.report.page.section import DATA, PLOT, File, figures_of, predictions
 from fusionscope.report.plot_table import MEASUREMENTS
 from fusionscope.report.sweep_table import ENSEMBLE
 from fusionscope.report.tables import read_sweep, read_tables

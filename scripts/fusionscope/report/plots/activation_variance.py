@@ -19,6 +19,7 @@ from fusionscope.report.style import (
     NORMAL,
     SMALL,
     empty_figure,
+    heading,
     in_order,
     legend_below,
     legend_height,
@@ -62,7 +63,7 @@ def draw(variances: pd.DataFrame) -> Figure:
         draw_child(axes, table.clip(lower=SMALLEST_RATIO), look(child, children))
     axes.set_xticks(range(0, len(layers), every), layers[::every], rotation=90)
     set_ratio_axis(axes, variances.ratio.astype(float).clip(lower=SMALLEST_RATIO))
-    figure.suptitle(TITLE, fontsize=LARGE)
+    figure.suptitle(heading(variances, TITLE), fontsize=LARGE)
     legend_below(figure, handles, columns=columns)
     return figure
 
@@ -91,8 +92,8 @@ def set_ratio_axis(axes: Axes, ratios: pd.Series) -> None:
     )
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_ylabel("variance over that of the parents", fontsize=NORMAL)
-    axes.set_xlabel("layer, from input to output", fontsize=NORMAL)
+    axes.set_ylabel("Variance over that of the parents", fontsize=NORMAL)
+    axes.set_xlabel("Layer, from input to output", fontsize=NORMAL)
     axes.tick_params(axis="x", labelsize=SMALL)
 
 

@@ -9,12 +9,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusionscope.report.heatmap import CELL_HEIGHT, CELL_WIDTH, draw_cells
-from fusionscope.report.metric_labels import heading, metric_name, space_name
+from fusionscope.report.metric_labels import capitalised, metric_name, space_name
 from fusionscope.report.pooled import ALL_MODELS
-from fusionscope.report.style import LARGE, NORMAL, SMALL, WIDE_NAME, empty_figure, in_order, note, wrapped
+from fusionscope.report.style import (
+    LARGE,
+    NORMAL,
+    SMALL,
+    WIDE_NAME,
+    empty_figure,
+    heading,
+    in_order,
+    note,
+    wrapped,
+)
 from fusionscope.statistics.verdicts import CANNOT, LEVEL, RESTATES
 
 SHOWN = "kendall"  # the coefficient that decides
+FEWEST_SEEDS = 2
 DARK = 0.65  # colours of coefficients beyond it need white text
 LABEL_WIDTH, FRAME_HEIGHT = 4.2, 3.2  # inches around the cells
 FEWEST_COLUMNS = 5  # of models, for the width of the title
@@ -32,6 +43,8 @@ def draw(correlation: pd.DataFrame, accuracy_metric: str) -> Figure:
     cells = correlation[correlation.coefficient == SHOWN]
     if cells.empty:
         return note("no metric to correlate")
+    if cells.n_seeds.max() < FEWEST_SEEDS:
+        return note(heading(correlation, "one seed gives no correlation over seeds"))
     models, rows = columns_in_order(cells.model), heatmap_rows(cells)
     cells_width = CELL_WIDTH * max(len(models), FEWEST_COLUMNS)
     figure = empty_figure(LABEL_WIDTH + cells_width, FRAME_HEIGHT + CELL_HEIGHT * len(rows))
@@ -87,13 +100,16 @@ def heatmap_rows(cells: pd.DataFrame) -> list[Row]:
     """The metrics in their order, under the names of their spaces; last those that restate the outcome."""
     restating = cells.verdict == RESTATES
     spaces = cells[~restating].groupby("space", sort=False)
-    parts = [(space_name(str(space)), group) for space, group in spaces]
-    parts += [("restate the outcome (not tested)", cells[restating])] if restating.any() else []
+    parts = [(capitalised(space_name(str(space))), group) for space, group in spaces]
+    parts += [("Restate the outcome (not tested)", cells[restating])] if restating.any() else []
     rows = []
     for heading_of_part, group in parts:
         keys = group[["space", "metric"]].drop_duplicates()
         rows.append(Row(heading_of_part, ""))
-        rows += [Row(metric_name(metric), space, metric) for space, metric in keys.itertuples(index=False)]
+        rows += [
+            Row(capitalised(metric_name(metric)), space, metric)
+            for space, metric in keys.itertuples(index=False)
+        ]
     return rows
 
 

@@ -1,6 +1,7 @@
 """The plot `learning_curves`: how the parents were trained."""
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from fusionscope.report.style import (
     GREY,
+    LARGE,
     LINE_PLOT_HEIGHT,
     LINE_PLOT_WIDTH,
     NORMAL,
     empty_figure,
+    heading,
     in_order,
     legend_below,
     look,
@@ -25,11 +28,14 @@ from fusionscope.report.style import (
 
 # dashes, and the marker where one epoch makes no line
 SPLITS: dict[str, tuple[Literal["-", "--"], str]] = {"validation": ("-", "o"), "train": ("--", "x")}
+RING: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "white", "markeredgewidth": 1.4}
 LEGEND_COLUMNS = 6  # of short names on LINE_PLOT_WIDTH
 
 
 def draw(learning_curves: pd.DataFrame) -> Figure:
     """Loss and accuracy over the epochs: a thin line per seed and, where there are several, their median.
+
+    A ring marks, on the line of a seed, the epoch whose weights were kept.
 
     `learning_curves`: one row per epoch with seed, parent (1, 2, ...), epoch, train_loss, train_accuracy,
     validation_loss, validation_accuracy; losses in nats, accuracies in [0, 1].
@@ -44,18 +50,23 @@ def draw(learning_curves: pd.DataFrame) -> Figure:
         for split in SPLITS:
             draw_curves(loss, mine, split, "loss", colour)
             draw_curves(accuracy, mine, split, "accuracy", colour)
+        kept = kept_epochs(mine)
+        draw_rings(loss, kept.epoch, kept.validation_loss, colour)
+        draw_rings(accuracy, kept.epoch, 100 * kept.validation_accuracy, colour)
     for axes in (loss, accuracy):
         style_axes(axes)
-        axes.set_xlabel("epoch", fontsize=NORMAL)
+        axes.set_xlabel("Epoch", fontsize=NORMAL)
         axes.set_xlim(curves.epoch.min() - 0.5, curves.epoch.max() + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     loss.set_yscale("log", nonpositive="mask")
     loss.yaxis.set_major_formatter("{x:g}")
-    loss.set_ylabel("loss (nats)", fontsize=NORMAL)
+    loss.set_ylabel("Loss (nats)", fontsize=NORMAL)
     accuracy.set_ylim(0, 101)
-    accuracy.set_ylabel("accuracy (%)", fontsize=NORMAL)
+    accuracy.set_ylabel("Accuracy (%)", fontsize=NORMAL)
+    figure.suptitle(heading(curves, "learning curves of the parents"), fontsize=LARGE)
     handles = curve_handles(curves)
-    legend_below(figure, handles, columns=min(len(handles), LEGEND_COLUMNS))
+    lines = math.ceil(len(handles) / LEGEND_COLUMNS)
+    legend_below(figure, handles, columns=math.ceil(len(handles) / lines))
     return figure
 
 
@@ -73,6 +84,16 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, split: str, quantity: str, col
         axes.plot(table.index, table.median(axis=1), dashes, color=colour, linewidth=2, marker=shape)
 
 
+def kept_epochs(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of each seed of one parent the row that training keeps: the first of the smallest validation loss."""
+    finite = curves[np.isfinite(curves.validation_loss)].sort_values("epoch")
+    return finite.loc[finite.groupby("seed").validation_loss.idxmin()]
+
+
+def draw_rings(axes: Axes, epochs: pd.Series, values: pd.Series, colour: str) -> None:
+    axes.plot(epochs, values, linestyle="", color=colour, **RING)
+
+
 def curve_handles(curves: pd.DataFrame) -> list[Line2D]:
     """Of the legend: parents by colour, splits by dashes, and what is thin and thick."""
     parents = in_order(f"parent_{parent}" for parent in curves.parent)
@@ -87,4 +108,5 @@ def curve_handles(curves: pd.DataFrame) -> list[Line2D]:
     if curves.seed.nunique() > 1:
         handles.append(Line2D([], [], color=GREY, linewidth=0.6, alpha=0.8, label="one seed"))
         handles.append(Line2D([], [], color=GREY, linewidth=2, label="median of seeds"))
+    handles.append(Line2D([], [], color=GREY, linestyle="", label="kept epoch", **RING))
     return handles

@@ -9,7 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from fusionscope.report.heatmap import CELL_HEIGHT, CELL_WIDTH, draw_cells
-from fusionscope.report.style import LARGE, LINE_HEIGHT, SMALL, empty_figure, in_order, note, wrapped
+from fusionscope.report.style import LARGE, LINE_HEIGHT, SMALL, empty_figure, heading, in_order, note, wrapped
 
 LABEL_WIDTH, FRAME_HEIGHT = 2.6, 1.4  # inches around the cells: left and right; above and below
 MIN_WIDTH = 4.6
@@ -53,7 +53,7 @@ def draw(similarities: pd.DataFrame) -> Figure:
     )
     bar.set_label(bar_label(similarities.seed.nunique()), fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
-    figure.suptitle("similarity of children to their parents", fontsize=LARGE)
+    figure.suptitle(heading(similarities, "similarity of children to their parents"), fontsize=LARGE)
     notes = [BELOW] if below else []
     if means.isna().any(axis=None):
         notes.append("hatched: no number (constant, or not measured)")
@@ -62,7 +62,7 @@ def draw(similarities: pd.DataFrame) -> Figure:
 
 
 def bar_label(seeds: int) -> str:
-    return "debiased CKA" + (f", mean of {seeds} seeds" if seeds > 1 else "")
+    return "Debiased CKA" + (f", mean of {seeds} seeds" if seeds > 1 else "")
 
 
 def similarity_means(cka: pd.DataFrame) -> pd.DataFrame:

@@ -8,13 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from fusionscope.measures.parameter.density import SMOOTHING
 from fusionscope.report.eigenvalue_axis import set_eigenvalue_axis
+from fusionscope.report.spectra import smoothed_alike
 from fusionscope.report.style import (
     GREY,
+    LARGE,
     MIN_WIDTH,
     NORMAL,
     WIDE_NAME,
     empty_figure,
+    heading,
     in_order,
     look,
     note,
@@ -27,18 +31,20 @@ DENSITY_FLOOR = 1e-9  # of the peak: less than one eigenvalue among 1e8 weighs, 
 DENSITY_HEADROOM = 5.0  # over the peak
 COMPARABLE = 10.0  # ratio of the models' eigenvalue ranges up to which they share their axes
 RUG_HEIGHT = 0.03  # of the panel
-PANEL_WIDTH, PANEL_HEIGHT, FRAME_HEIGHT = 3.5, 2.7, 0.6  # inches
+PANEL_WIDTH, PANEL_HEIGHT, FRAME_HEIGHT = 3.0, 2.4, 1.0  # inches
 
 
 def draw(densities: pd.DataFrame) -> Figure:
     """Spectral density of the Hessian: a panel per model, a thin line per seed, a tick per Ritz value.
 
-    `densities`: columns model, seed, eigenvalue, density, ritz_weight. Models share their axes where their
-    eigenvalues are of comparable size; otherwise each panel has its own.
+    `densities`: columns model, seed, eigenvalue, density, ritz_weight. All are smoothed alike. Models share
+    their axes where their eigenvalues are of comparable size; otherwise each panel has its own.
     """
     densities = densities[np.isfinite(densities.eigenvalue) & np.isfinite(densities.density)]
     if densities.empty:
         return note("the spectral density was not measured")
+    title = heading(densities, "spectral density of the Hessian")
+    densities, r = smoothed_alike(densities)
     models = in_order(densities.model)
     shared = comparable(densities)
     columns = min(len(models), 2 if len(models) == 4 else 3)
@@ -53,9 +59,14 @@ def draw(densities: pd.DataFrame) -> Figure:
         set_eigenvalue_axis(axes, densities if shared else mine)
         axes.set_title(wrapped(model, WIDE_NAME), fontsize=NORMAL)
     ranges = "" if shared else " (each panel has its own range)"
-    figure.supxlabel(f"eigenvalue of the Hessian{ranges}", fontsize=NORMAL)
-    figure.supylabel("density (1 / eigenvalue)", fontsize=NORMAL)
+    figure.supxlabel(f"Eigenvalue λ of the Hessian{ranges}\n{smoothing_told(r)}", fontsize=NORMAL)
+    figure.supylabel("Density (1 / eigenvalue)", fontsize=NORMAL)
+    figure.suptitle(title, fontsize=LARGE)
     return figure
+
+
+def smoothing_told(r: float) -> str:
+    return f"Ritz values (ticks) under Gaussians of width {SMOOTHING:g} √(λ² + r²), in all panels r = {r:.3g}"
 
 
 def comparable(densities: pd.DataFrame) -> bool:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from fusionscope.errors import InputError
 from fusionscope.images import Images
 from fusionscope.measurement import NOT_CENSORED, RIGHT, Measurement
+from fusionscope.measures.parameter.density import SMOOTHING, spectral_density
 from fusionscope.measures.parameter.hessian import (
     FEWEST_DRAWS,
-    SMOOTHING,
     converged,
     deflated_quadrature,
     hessian_operator,
@@ -25,7 +25,6 @@ from fusionscope.measures.parameter.hessian import (
     hessian_trace,
     lanczos,
     measure_hessian,
-    spectral_density,
     top_eigenvalue,
     trace,
 )

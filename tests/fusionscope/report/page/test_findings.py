@@ -8,7 +8,7 @@ from table_cases import ACCURACY, study
 from fusionscope.report.correlations import correlation_table
 from fusionscope.report.page.findings import Chance, findings, joined, warnings
 
-TEN_CLASSES = Chance(images=1000, commonest=100)
+TEN_CLASSES = Chance(images=1000, commonest=100, classes=10)
 
 
 def sentences(measurements, correlation=None, chance=TEN_CLASSES, metric="accuracy"):
@@ -50,7 +50,9 @@ def test_a_parent_at_chance_is_warned_of_first(accuracy, warned):
 def test_a_child_no_better_than_chance_is_said_to_be_so():
     lost = changed(study(), 0.1, model="naive_fused", metric="accuracy")
     assert "no better than chance (10.0 %) in every seed." in sentences(lost)[1]
-    assert "no better than chance (10.0 %) in 1 seed." in sentences(study(), chance=Chance(10000, 1000))[1]
+    assert (
+        "no better than chance (10.0 %) in 1 seed." in sentences(study(), chance=Chance(10000, 1000, 10))[1]
+    )
 
 
 def test_too_few_seeds_say_nothing_and_how_many_would_do():

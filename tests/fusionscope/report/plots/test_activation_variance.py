@@ -30,6 +30,7 @@ def test_each_child_has_the_geometric_mean_of_its_seeds_and_a_band_around():
         assert edges == {round(value, 9) for value in table.to_numpy().ravel()}
     assert [label.get_text() for label in axes.get_xticklabels()] == ["conv1", "layer2", "layer10"]
     assert axes.get_yscale() == "log"
+    assert axes.get_figure().get_suptitle().startswith("digits_vgg11: ")
 
 
 def test_one_is_marked_and_in_sight_even_where_all_is_far_below():

@@ -36,7 +36,7 @@ def test_the_heat_map_prints_kendall_s_tau_with_a_star_where_it_is_shown(models)
     texts = cell_texts(axes)
     assert len(texts) == 2 * len(models)
     assert sorted(texts) == ["0.33"] + ["−0.75*"] * (len(texts) - 1)
-    assert rows_of(axes) == ["some space", "Hessian trace", "train loss"]
+    assert rows_of(axes) == ["Some space", "Hessian trace", "Train loss"]
 
 
 def test_cells_without_evidence_are_pale():
@@ -65,7 +65,12 @@ def test_metrics_that_restate_the_outcome_stand_apart_without_a_star():
     data.loc[restating, "verdict"] = "restates the outcome"
     data.loc[restating, ["p_value", "p_adjusted", "low", "high"]] = None
     _, axes = drawn(data)
-    assert rows_of(axes) == ["some space", "train loss", "restate the outcome (not tested)", "Hessian trace"]
+    assert rows_of(axes) == [
+        "Some space",
+        "Train loss",
+        "Restate the outcome (not tested)",
+        "Hessian trace",
+    ]
     assert cell_texts(axes) == ["−0.75*"] * 4 + ["−0.75"] * 4
 
 
@@ -85,3 +90,12 @@ def test_what_cannot_be_shown_is_said_below():
     figure, _ = drawn(without_evidence(correlation(), [0, 3], verdict=words))
     assert f"{words}: 2 cells" in figure.get_supxlabel()
     assert "cannot" not in drawn(correlation())[0].get_supxlabel()
+
+
+def test_one_seed_gives_a_sentence_and_no_cells():
+    data = correlation().assign(n_seeds=1, n=1, value=None)
+    figure = draw(data, "accuracy")
+    assert not figure.axes
+    assert [text.get_text() for text in figure.texts] == [
+        "digits_vgg11: one seed gives no correlation over seeds"
+    ]

@@ -22,8 +22,9 @@ def test_similarities_have_a_block_per_child_with_groups_down_and_parents_across
     assert labels == ["features.0", "features.4", "features.10"]
     for axes in blocks:
         across = [label.get_text() for label in axes.get_xticklabels()]
+        assert figure.get_suptitle() == "digits_vgg11: similarity of children to their parents"
         assert across == [f"parent {number}" for number in range(1, parents + 1)]
-    assert figure.axes[-1].get_ylabel() == "debiased CKA, mean of 2 seeds"
+    assert figure.axes[-1].get_ylabel() == "Debiased CKA, mean of 2 seeds"
 
 
 def test_a_cell_is_the_mean_over_the_seeds_that_have_a_number():
@@ -41,7 +42,7 @@ def test_a_cell_is_the_mean_over_the_seeds_that_have_a_number():
 def test_without_gaps_nothing_is_said_about_hatching_and_one_seed_is_no_mean():
     figure = render(draw(similarity(seeds=1)))
     assert figure.get_supxlabel() == ""
-    assert figure.axes[-1].get_ylabel() == "debiased CKA"
+    assert figure.axes[-1].get_ylabel() == "Debiased CKA"
 
 
 @pytest.mark.parametrize(("count", "numbers"), [(2, True), (40, True), (60, False), (300, False)])

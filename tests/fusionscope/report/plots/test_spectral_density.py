@@ -1,8 +1,12 @@
 """The spectra of Hessians."""
 
+import math
+
+import numpy as np
 import pytest
 from plot_cases import FOUR, SIX, densities, panels, render, titles
 
+from fusionscope.measures.parameter.density import SMOOTHING
 from fusionscope.report.plots.spectral_density import draw
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -35,3 +39,26 @@ def test_ticks_of_the_eigenvalues_are_decades_on_both_sides_of_zero():
     assert axes.get_xscale() == "asinh"
     ticks = axes.get_xticks()
     assert list(ticks) == [-1000, 0, 1000]
+
+
+def test_all_panels_are_smoothed_by_the_smallest_typical_eigenvalue_which_is_told():
+    data = densities(FOUR[:2], 1, sizes=(1, 7))
+    nodes = np.linspace(-1 / 4, 1, 200)[::20]
+    r = math.sqrt(np.mean(nodes**2))  # of the first model; the second's is seven times as large
+    figure = render(draw(data))
+    for axes, size in zip(panels(figure), (1, 7), strict=True):
+        line = axes.lines[0]
+        x, y = line.get_xdata(), line.get_ydata()
+        widths = SMOOTHING * np.hypot(size * nodes, r)
+        bumps = np.exp(-(((x[:, None] - size * nodes) / widths) ** 2) / 2) / (math.sqrt(2 * math.pi) * widths)
+        assert y == pytest.approx(0.1 * bumps.sum(axis=1), rel=0.02, abs=1e-6)
+    assert f"r = {r:.3g}" in figure.get_supxlabel()
+    assert figure.get_suptitle() == "digits_vgg11: spectral density of the Hessian"
+
+
+def test_a_flat_hessian_does_not_decide_the_smoothing():
+    data = densities(FOUR[:2], 1)
+    data.loc[data.model == "parent_2", "eigenvalue"] = 0.0
+    figure = render(draw(data))
+    typical = math.sqrt(np.mean(np.linspace(-1 / 4, 1, 200)[::20] ** 2))
+    assert f"r = {typical:.3g}" in figure.get_supxlabel()
