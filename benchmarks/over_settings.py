@@ -38,17 +38,17 @@ GRIDS = {
 
 PAGE = """# Do the statistics over settings hold?
 
-Made-up sweeps, {sets} of each kind, with {family} metrics each: a metric's level in a setting is its share of
-the outcome's level and the rest of its own, and seeds add noise to both. True values are those of {true_seeds}
-seeds of the very same settings: what is said is conditional on them. This page is made by
+Made-up sweeps, {sets} of each kind, with {family} metrics each: a metric's level in a setting is its share
+of the outcome's level and the rest of its own, and seeds add noise to both. True values are those of
+{true_seeds} seeds of the very same settings: what is said is conditional on them. This page is made by
 
     python benchmarks/over_settings.py --sets {sets} --write docs/statistics_over_settings.md
 
-- *granulated*: the share of 95 % intervals of granulated Kendall that hold the truth; *smallest*: of the shares
-  of the outcome's level ({shares}), the one with the lowest coverage; *all at once*: the share of sweeps in
-  which the intervals for the whole family hold the truth of all its metrics.
-- *sign error*: the share of intervals of the worst pair's sign error that hold the truth, in the direction that
-  the sample has.
+- *granulated*: the share of 95 % intervals of granulated Kendall that hold the truth; *smallest*: of the
+  shares of the outcome's level ({shares}), the one with the lowest coverage; *all at once*: the share of
+  sweeps in which the intervals for the whole family hold the truth of all its metrics.
+- *sign error*: the share of intervals of the worst pair's sign error that hold the truth, in the direction
+  that the sample has.
 - *family-wise*: the share of sweeps in which any metric that has nothing to do with the outcome *within*
   settings has an adjusted p-value below 5 % there, by permuting whole seeds in all settings at once. The
   metrics' levels do follow the outcome's over settings, which must not pass for a relation over seeds.
@@ -61,7 +61,7 @@ family-wise errors.
 
 @dataclass(frozen=True)
 class Scenario:
-    """What seeds do. Without any of it: normal noise, as large as the spread of levels, new in each setting."""
+    """What seeds do. Without any of it: normal noise, as large as the levels' spread, new in each setting."""
 
     label: str
     noise: float = 1.0  # its spread over that of the levels
