@@ -55,7 +55,8 @@ def draw(table: pd.DataFrame, outcome: str) -> Figure:
         draw_ranking(panel, rows[rows.model == model].head(MOST), columns, swept=swept)
         panel.set_title(wrapped(str(model)), fontsize=NORMAL)
     what = "granulated Kendall τ over settings" if swept else "Kendall τ over seeds"
-    figure.supxlabel(what, fontsize=NORMAL)
+    for panel in panels[: len(models)][-across:]:
+        panel.set_xlabel(what, fontsize=NORMAL)
     figure.suptitle(f"{rows.study.iloc[0]}: what goes with {OUTCOMES[outcome]}", fontsize=LARGE)
     legend_below(figure, handles(), columns=2)
     return figure
