@@ -26,7 +26,7 @@ def provided(finished):
 def test_provided_weights_are_never_trained_nor_made_again(provided):
     planned = provided.planned()
     assert "train" not in planned
-    assert planned["plot"] == 7  # all but the learning curves
+    assert planned["plot"] == 10  # all but the learning curves
     assert planned["fuse"] == 1  # naive_fused alone: geometric_fused was brought along
     assert planned["measure_prediction"] == 4
 

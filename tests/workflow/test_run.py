@@ -40,6 +40,7 @@ def test_every_file_of_the_contract_is_there(finished_run):
     spaces = ("input", "parameter", "prediction", "connectivity", "pair")
     names += tuple(f"metrics_against_accuracy_{space}" for space in spaces)
     names += ("connectivity", "similarity", "activation_variance")
+    names += tuple(f"predictors_{outcome}" for outcome in ("accuracy", "relative_accuracy", "loss_barrier"))
     assert plots == {f"{name}.{kind}" for name in names for kind in ("png", "pdf")}
     assert not list(folder.rglob("*partial*"))
 
@@ -158,7 +159,7 @@ def test_run_json_tells_what_ran_with_what_and_what_it_took(finished_run):
     assert (finished_run.folder / record["snakemake_log"][0]).is_file()
     once = {"prepare_data", "correlate", "collect_results", "collect_measurements", "summarise", "report"}
     expected = dict.fromkeys(once, 1) | {"train": 4, "fuse": 4, "measure_connectivity": 4, "plot": PLOTS}
-    expected |= {"measure_pair": 2, "measure_alignment": 2}
+    expected |= {"measure_pair": 2, "measure_alignment": 2, "predict": 1, "plot_predictors": 3}
     expected |= {f"measure_{part}": 8 for part in OF_ALL_MODELS}
     assert {rule: times["jobs"] for rule, times in record["rules"].items()} == expected
     jobs = sum(expected.values()) + 1  # and `all`

@@ -359,8 +359,10 @@ def test_the_profile_says_again_what_the_default_one_says():
 def test_every_rule_is_in_a_group_or_alone_on_purpose(fresh):
     """Snakemake says nothing of a group for a rule that is not there."""
     rules = set(fresh.snakemake("--list-rules").stdout.split())
-    alone = {"train", "fuse", "measure_hessian", "measure_scales", "measure_complexity", "correlate_pooled"}
+    alone = {"train", "fuse", "measure_hessian", "measure_scales", "measure_complexity"}
+    alone |= {"measure_pair", "correlate_pooled", "predict"}
     local = {"all", "prepare_data", "collect_measurements", "collect_results", "report"}
+    local |= {"tabulate_sweep", "plot_sweep", "plot_predictors"}
     groups = profile("slurm")["groups"]
     assert set(groups) == rules - alone - local
     joined = [group for rule, group in groups.items() for _ in (PLOTS if rule == "plot" else [rule])]

@@ -11,7 +11,7 @@ from fusionscope.report.plot_table import PLOTS as PLOT_TABLE
 from .conftest import CODE, ROOT
 
 SEEDS, PARENTS, CHILDREN = 2, 2, 2
-TABLES = ("correlate", "collect_results", "collect_measurements", "summarise", "report")
+TABLES = ("correlate", "predict", "collect_results", "collect_measurements", "summarise", "report")
 OF_MODELS = ("input", "hessian", "scales", "complexity", "prediction")
 OF_CHILDREN = (*OF_MODELS, "connectivity")
 
@@ -20,9 +20,12 @@ def measured(parts, models: int) -> dict[str, int]:
     return {f"measure_{part}": SEEDS * models for part in parts}
 
 
+OF_PREDICTORS = {"plot_predictors": 3}  # a figure for each outcome
+
+
 def results(plots: int) -> dict[str, int]:
-    """All tables, the page for people, and so many plots."""
-    return dict.fromkeys(TABLES, 1) | {"plot": plots}
+    """All tables, the page for people, so many plots, and those of predictors."""
+    return dict.fromkeys(TABLES, 1) | {"plot": plots} | OF_PREDICTORS
 
 
 PLOTS = 12
@@ -64,7 +67,7 @@ def test_a_fresh_checkout_of_the_same_content_reruns_nothing(finished):
 
 def test_a_new_plot_style_redraws_the_plots_only(finished):
     finished.append("scripts/fusionscope/report/style.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"plot": PLOTS, "report": 1}
+    assert finished.planned() == {"plot": PLOTS, "report": 1} | OF_PREDICTORS
 
 
 def test_one_plot_s_own_style_redraws_one_plot(finished):
@@ -74,7 +77,8 @@ def test_one_plot_s_own_style_redraws_one_plot(finished):
 
 def test_edited_statistics_make_what_shows_correlations_again(finished):
     finished.append("scripts/fusionscope/statistics/correlation.py", "AN_EDIT = 1\n")
-    assert finished.planned() == {"correlate": 1, "collect_results": 1, "plot": 1, "report": 1}
+    tables = {"correlate": 1, "predict": 1, "collect_results": 1}
+    assert finished.planned() == tables | {"plot": 1, "report": 1} | OF_PREDICTORS
 
 
 @pytest.mark.parametrize("module", ["twelve", "complexity"])
@@ -225,7 +229,7 @@ def test_a_deleted_seed_is_measured_again_though_the_tables_are_there(finished):
     assert finished.planned() == of_one_seed | results(PLOTS - 1)
 
 
-OF_HESSIAN = dict.fromkeys(TABLES, 1) | {"measure_hessian": 1, "plot": 9}
+OF_HESSIAN = {"measure_hessian": 1} | results(9)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ USED = {
     "measure_prediction": {"torch"},
     "measure_scales": {"torch", "scipy", "scipy.optimize"},
     "plot": PLOTS,
+    "plot_predictors": PLOTS,
+    "predict": STATISTICS,
     "prepare_data": {"torch", "sklearn"} | STATISTICS,  # which scikit-learn imports
     "report": PLOTS | {"jinja2"},  # spectra of its cards
     "summarise": TABLES,
