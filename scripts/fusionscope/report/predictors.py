@@ -12,10 +12,10 @@ from fusionscope.measures.names import ACCURACY, BARRIER, HIGHER, METRICS, PAIR,
 from fusionscope.report.parents import is_parent
 from fusionscope.report.sweep_table import outcomes_of
 from fusionscope.statistics.correlation import correlations
+from fusionscope.statistics.describe import partial_tau
 from fusionscope.statistics.granulated import Neighbours, neighbours, over_settings
 from fusionscope.statistics.kendall import kendall
 from fusionscope.statistics.pairs import pairs_within
-from fusionscope.statistics.partial import partial_tau
 from fusionscope.statistics.verdicts import over_settings_verdict
 
 MEAN, WORST = "parents' mean", "worse parent"

@@ -1,10 +1,10 @@
-"""Pearson's r and Spearman's rho within strata."""
+"""Pearson's r and Spearman's rho within strata, and Kendall's partial tau."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from fusionscope.statistics.describe import pearson, spearman
+from fusionscope.statistics.describe import partial_tau, pearson, spearman
 
 NAN = float("nan")
 BOTH = pytest.mark.parametrize(("ours", "scipy"), [(pearson, stats.pearsonr), (spearman, stats.spearmanr)])
@@ -92,3 +92,21 @@ def test_they_are_not_tested():
     for ours in (pearson, spearman):
         found = ours(*made_up(1, 9))
         assert (found.p_value, found.p_adjusted, found.low, found.high, found.verdict) == (None,) * 4 + ("",)
+
+
+def test_partial_tau_is_that_of_kendall_s_fourfold_table():
+    """Kendall 1942: the phi coefficient of pairs, given those that agree and differ in the third variable."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=30)
+    x, y = z + rng.normal(size=30), z + rng.normal(size=30)
+    first, second = np.triu_indices(30, k=1)
+    signs = [np.sign(v[first] - v[second]) for v in (x, y, z)]
+    by_x, by_y = (sign * signs[2] for sign in signs[:2])  # whether a pair is ordered as the third orders it
+    phi = np.corrcoef(by_x, by_y)[0, 1]
+    tau = [stats.kendalltau(*pair).statistic for pair in ((x, y), (x, z), (y, z))]
+    assert partial_tau(np.array([tau[0]]), np.array([tau[1]]), tau[2])[0] == pytest.approx(phi)
+
+
+def test_partial_tau_is_undefined_where_the_third_variable_says_all():
+    assert np.isnan(partial_tau(np.array([0.5]), np.array([1.0]), 0.5)[0])
+    assert np.isnan(partial_tau(np.array([0.5]), np.array([0.5]), 1.0)[0])
