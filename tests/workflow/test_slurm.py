@@ -294,8 +294,8 @@ def test_a_group_takes_turns_on_one_gpu_and_asks_for_the_time_of_all_its_jobs(ti
     assert (group.gpus, group.memory, group.minutes) == (1, "4000M", 240 + 120 + 60)
     (tables,) = tiny_run.jobs("tables")
     assert (tables.memory, tables.minutes) == ("2000M", 3 * 20)
-    # parents, child, four for the measures of each, one for the pair, tables, predictors
-    assert len(tiny_run.jobs()) == 2 + 1 + 3 * 4 + 1 + 1 + 1
+    # parents, child, four for the measures of each, one for the pair, tables
+    assert len(tiny_run.jobs()) == 2 + 1 + 3 * 4 + 1 + 1
 
 
 @pytest.mark.slurm
