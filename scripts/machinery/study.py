@@ -213,9 +213,9 @@ class Study:
 
     def predicted(self, whole: str) -> list[str]:
         """The outcomes that predictors are sought for: those that are measured, where there are children and
-        correlations are wanted."""
+        several seeds, and correlations are wanted."""
         first = self.wholes[whole][0]
-        if not (first.measures("correlation") and first.fusions):
+        if not (first.measures("correlation") and first.fusions and len(first.seeds) > 1):
             return []
         return [outcome for outcome, part in OUTCOMES.items() if first.measures(part)]
 

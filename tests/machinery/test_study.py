@@ -378,3 +378,12 @@ def test_the_tiny_configuration_is_left_as_it_is():
     before = repr(TINY)
     tiny(seeds=7)
     assert repr(TINY) == before
+
+
+def test_predictors_are_sought_where_there_are_children_and_seeds_and_correlations_are_wanted():
+    assert tiny().predicted("tiny") == ["accuracy", "relative_accuracy", "loss_barrier"]
+    assert tiny(spaces={"connectivity": False}).predicted("tiny") == ["accuracy", "relative_accuracy"]
+    for less in ({"seeds": 1}, {"fusions": []}, {"spaces": {"correlation": False}}):
+        study = tiny(**less)
+        assert study.predicted("tiny") == []
+        assert not [path for path in study.results() if "predictors" in path]

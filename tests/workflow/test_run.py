@@ -241,7 +241,8 @@ def test_another_seed_changes_no_number_of_the_others(finished_run, finished):
     finished.run()
     before, after = finished_run.csv_files(), finished.csv_files()
     kept = [path for path in before if "/seed" in path]
-    # per model five parts, the density and the search; children have four files more
-    assert len(kept) == 2 * (4 * 7 + 2 * 4)
+    # per model five parts, the density and the search; children have four files more, the pair one, and the
+    # child that is aligned two
+    assert len(kept) == 2 * (4 * 7 + 2 * 4 + 1 + 2)
     assert all(before[path] == after[path] for path in kept)
     assert any("/seed5/" in path for path in after)

@@ -27,6 +27,7 @@ SETTINGS = {
     "measurements": {"tiny": {"connectivity": {"images": 32, "points": 3, "similarity_images": 16}}},
 }
 SETTING = {"train": 4, "fuse": 4, "measure_prediction": 8, "measure_connectivity": 4}  # of two seeds
+SETTING |= {"measure_pair": 2, "measure_alignment": 2}
 OWN_TABLES = {"collect_results": 1, "summarise": 1}
 OVER_ALL = {"collect_measurements": 1, "tabulate_sweep": 1, "plot_sweep": 2, "report": 1}
 

@@ -75,7 +75,8 @@ def predictor_table(
                 continue
             who = {"study": study, "model": child, "outcome": outcome}
             rows += [who | row for row in rows_of(known, sign * found, outcome, accuracy, layout, pairs)]
-    return ranked(pd.DataFrame(rows, columns=PREDICTOR_COLUMNS))
+    table = pd.DataFrame(rows, columns=PREDICTOR_COLUMNS)
+    return ranked(table.astype({"tau": float, "granulated_tau": float}))
 
 
 def children_of(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -89,7 +90,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
     order = table.assign(
         place=table.groupby(["model", "outcome"], sort=False).ngroup(),
         apart=table.restates.astype(bool),
-        weakness=-strength.astype(float).fillna(-1.0),
+        weakness=-strength.fillna(-1.0),
     ).sort_values(["place", "apart", "weakness"], kind="stable")
     return table.loc[order.index].reset_index(drop=True)
 

@@ -139,6 +139,13 @@ def test_few_seeds_are_told_with_how_many_would_do():
     assert told.str.contains(r"cannot be shown with 4 seeds \(\d+ would do\)").any()
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_next_to_no_seeds_are_no_mistake(seeds: int):
+    table = of_one(seeds=seeds)
+    assert len(table)
+    assert not table.verdict.fillna("").str.contains("goes with").any()
+
+
 def test_over_a_sweep_settings_are_compared_along_one_axis():
     table = of_sweep()
     found = row(table, "loss_barrier", OF_PAIR, "parents_weight_distance")
