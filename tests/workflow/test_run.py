@@ -225,7 +225,7 @@ def test_one_gpu_never_gets_two_jobs_at_once(fresh):
     fresh.run("--resources", "gpu=1", cores=4)
     logs = [*(fresh.folder / "logs/train").iterdir(), *(fresh.folder / "logs").glob("measure_*/*.log")]
     times = sorted(working_time(path.read_text()) for path in logs)
-    assert len(times) == 2 + 4 * 2 + 2
+    assert len(times) == 2 + 4 * 2 + 2 + 1 + 1  # trainings, measures of models, of children, of the pair
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
 
 
