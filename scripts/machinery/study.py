@@ -430,9 +430,15 @@ class Study:
         return self.measurement_files(wildcards.experiment)
 
     def measurements_of_whole(self, wildcards: Any) -> list[str]:
-        """All that is measured in an experiment, or in all settings of a sweep."""
-        settings = self.wholes[wildcards.whole]
-        return [path for experiment in settings for path in self.measurement_files(experiment.name)]
+        """What predictors are sought in, of an experiment or of all settings of a sweep: all that is measured
+        of parents and pairs, and of children their outcomes."""
+        of_children = {PARTS[part] for part in (*OUTCOMES.values(), OF_PAIRS)}
+        return [
+            path
+            for experiment in self.wholes[wildcards.whole]
+            for path in self.measurement_files(experiment.name)
+            if is_parent(Path(path).parent.name) or os.path.basename(path) in of_children
+        ]
 
     def all_measurements(self, wildcards: Any = None) -> list[str]:
         return [path for name in self.experiments for path in self.measurement_files(name)]

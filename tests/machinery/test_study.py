@@ -387,3 +387,17 @@ def test_predictors_are_sought_where_there_are_children_and_seeds_and_correlatio
         study = tiny(**less)
         assert study.predicted("tiny") == []
         assert not [path for path in study.results() if "predictors" in path]
+
+
+def test_predictors_wait_for_all_of_parents_and_pairs_and_for_the_outcomes_of_children():
+    study = tiny(seeds=2, fusions=["geometric_fused"])
+    files = study.measurements_of_whole(SimpleNamespace(whole="tiny"))
+    of_seed = {path.removeprefix("results/tiny/seed1/") for path in files if "/seed1/" in path}
+    parents = {
+        f"parent_{number}/{file}.csv"
+        for number in (1, 2)
+        for file in ("input_space", "hessian", "scales", "complexity", "prediction_space")
+    }
+    children = {f"geometric_fused/{space}_space.csv" for space in ("prediction", "connectivity", "pair")}
+    assert of_seed == {"pair_space.csv", *parents, *children}
+    assert len(files) == 2 * len(of_seed)
