@@ -80,6 +80,7 @@ class Case:
     printed: list[str] = field(default_factory=list)
     failed: bool = False  # whether a run did
     damaged: list[str] = field(default_factory=list)  # files that a sentence may say to delete
+    since: int = 0  # when a run was started, in ns
 
     def choose(self, rule: str | None = None) -> None:
         """Delete the outputs of a job, which the run will make."""
@@ -87,10 +88,23 @@ class Case:
         for path in JOBS[self.rule]:
             (self.workflow.folder / path).unlink(missing_ok=True)
 
-    def has_begun(self, since: int) -> bool:
-        """Whether a job of the rule has opened its log after that time."""
+    def has_begun(self) -> bool:
+        """Whether a job of the rule has opened its log since the run was started.
+
+        Before, it is Snakemake's and Python's own code that fails, in their own words.
+        """
         logs = (self.workflow.folder / "logs").rglob("*.log")
-        return any(self.rule in str(log) and log.stat().st_mtime_ns > since for log in logs)
+        return any(self.rule in str(log) and log.stat().st_mtime_ns > self.since for log in logs)
+
+    def wait_for_job(self, process: subprocess.Popen, *, begun: bool) -> int | None:
+        """The process of a job of the rule, at once or once it has `begun`; None where there is none left."""
+
+        def job() -> int | None:
+            running = job_in(self.workflow.folder, self.rule)
+            return running if running and (self.has_begun() or not begun) else None
+
+        wait_for(lambda: job() or process.poll() is not None, PATIENCE)
+        return job()
 
     @property
     def arguments(self) -> list[str]:
@@ -98,6 +112,7 @@ class Case:
         return ["--cores", "2", *(["all"] if self.damaged else []), *JOBS[self.rule]]
 
     def start(self) -> subprocess.Popen:
+        self.since = time.time_ns()
         return self.workflow.start(*self.arguments)
 
     def end(self, process: subprocess.Popen) -> None:
@@ -129,18 +144,16 @@ def killed(case: Case) -> None:
     whom = case.draw.choice(["job", "run", "all"])
     later = case.draw.uniform(0, 2)
     process = case.start()
-    if whom == "run":
-        pid: int | None = process.pid
-        later = case.draw.uniform(0, 6)
+    at_any_moment = whom == "run" and name != "SIGINT"  # of that Python makes an exception
+    if at_any_moment:
+        pid, later = process.pid, case.draw.uniform(0, 6)
     else:
-        pid = wait_for(
-            lambda: job_in(case.workflow.folder, case.rule) or process.poll() is not None, PATIENCE
-        )
-        pid = process.pid if whom == "all" else pid
+        job = case.wait_for_job(process, begun=name == "SIGINT")
+        pid = job if job and whom == "job" else process.pid
     time.sleep(later)
     with suppress(ProcessLookupError):  # it was faster
         (os.killpg if whom == "all" else os.kill)(pid, signal.Signals[name])
-    case.told = f"{name} to {whom}, {later:.2f} s after {'the start' if whom == 'run' else case.rule} began"
+    case.told = f"{name} to {whom}, {later:.2f} s after {'the start' if at_any_moment else case.rule} began"
     case.end(process)
 
 
@@ -159,25 +172,18 @@ def short_of_memory(case: Case) -> None:
     """A job that gets no more memory from some moment on."""
     case.choose()
     more, later = case.draw.choice([0, 2**20, 2**24, 2**27]), case.draw.uniform(0, 1.5)
-    since = time.time_ns()
     process = case.start()
-
-    def job() -> int | bool | None:
-        """Once it has its log: before, it is Snakemake's and Python's own code that fails."""
-        running = job_in(case.workflow.folder, case.rule)
-        return running if running and case.has_begun(since) else process.poll() is not None
-
-    pid = wait_for(job, PATIENCE)
+    pid = case.wait_for_job(process, begun=True) or 0
     time.sleep(later)
     case.told = f"{more} bytes of memory left to {case.rule}, {later:.2f} s after it began"
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + more
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
-    except (OSError, TypeError):
+    except OSError:
         case.told += " (too late)"
     # OpenBLAS, while it is loaded, asks for memory again and again, for ever: then it is killed, as people do
-    if not wait_for(lambda: job_in(case.workflow.folder, case.rule) != pid, HANGS):
+    if pid and not wait_for(lambda: job_in(case.workflow.folder, case.rule) != pid, HANGS):
         case.told += " (it hung)"
         os.kill(pid, signal.SIGKILL)
     case.end(process)

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -139,3 +140,11 @@ def test_a_full_disk_ends_a_job_in_one_sentence_and_leaves_no_note(tmp_path):
     assert "its disk is full" in log
     assert "Traceback" not in log + job.stderr
     assert not (tmp_path / "job.log.refused").exists()
+
+
+def test_ctrl_c_ends_a_job_without_a_traceback_wherever_it_is(tmp_path):
+    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    job = run_job(tmp_path, "import interrupted; print('went on')", "1")
+    assert job.returncode == -signal.SIGINT
+    assert job.stdout == ""
+    assert job.stderr == ""
