@@ -1,5 +1,7 @@
 """What tells how good a fusion will be, in sentences made from the table of predictors."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from fusionscope.report.metric_labels import predictor_name
@@ -22,24 +24,22 @@ def prediction_sentences(table: pd.DataFrame) -> list[str]:
     """
     tried = table[~table.restates.astype(bool)]
     swept = bool(tried.granulated_tau.notna().any())
-    return [
-        sentence
-        for outcome, name in OUTCOMES.items()
-        if len(rows := tried[tried.outcome == outcome])
-        for sentence in sentences_of(rows, name, swept=swept)
+    tried = tried.assign(told=tried["settings_verdict" if swept else "verdict"].fillna(""))
+    said: list[str] = []
+    silent: dict[tuple[str, ...], list[str]] = {}  # outcomes by the fusions of which nothing is shown
+    for outcome in OUTCOMES:
+        rows = tried[tried.outcome == outcome]
+        shown = rows[rows.told.str.startswith(WAYS)]
+        said += [
+            shown_sentence(of_model, str(model), OUTCOMES[outcome], swept=swept)
+            for model, of_model in shown.groupby("model", sort=False)
+        ]
+        silent.setdefault(tuple(m for m in rows.model.unique() if m not in set(shown.model)), []).append(
+            outcome
+        )
+    return said + [
+        silence(tried, models, outcomes, swept=swept) for models, outcomes in silent.items() if models
     ]
-
-
-def sentences_of(rows: pd.DataFrame, outcome: str, *, swept: bool) -> list[str]:
-    """One for each fusion of which something is shown, one for all others."""
-    verdict = rows["settings_verdict" if swept else "verdict"].fillna("")
-    shown = rows[verdict.str.startswith(WAYS)]
-    said = [
-        shown_sentence(of_model, str(model), outcome, swept=swept)
-        for model, of_model in shown.groupby("model", sort=False)
-    ]
-    silent = [spoken(model) for model in dict.fromkeys(rows.model) if model not in set(shown.model)]
-    return said + ([silence(rows, silent, outcome, swept=swept)] if silent else [])
 
 
 def shown_sentence(rows: pd.DataFrame, model: str, outcome: str, *, swept: bool) -> str:
@@ -55,9 +55,14 @@ def shown_sentence(rows: pd.DataFrame, model: str, outcome: str, *, swept: bool)
     return f"{over}, {outcome} goes with {joined(parts)}{more}, of {spoken(model)}."
 
 
-def silence(rows: pd.DataFrame, models: list[str], outcome: str, *, swept: bool) -> str:
+def silence(table: pd.DataFrame, models: Sequence[str], outcomes: Sequence[str], *, swept: bool) -> str:
     """That nothing is shown of some fusions, and how many seeds would do where these are too few."""
-    start = f"Of {joined(models)}, no property of parents or pairs is shown to go with {outcome}"
+    of, what = (
+        joined([spoken(model) for model in models]),
+        joined([OUTCOMES[each] for each in outcomes], "or"),
+    )
+    start = f"Of {of}, no property of parents or pairs is shown to go with {what}"
+    rows = table[table.outcome.isin(outcomes) & table.model.isin(models)]
     verdicts = rows.verdict.fillna("")
     cannot = verdicts[verdicts.str.startswith(CANNOT)]
     enough = pd.to_numeric(cannot.str.extract(r"\((\d+).*would do\)")[0]).max()

@@ -40,6 +40,24 @@ def test_few_seeds_say_how_many_would_do():
     )
 
 
+def test_outcomes_of_which_nothing_is_shown_share_a_sentence_and_the_seeds_that_do_for_all():
+    def cannot(seeds: int) -> dict:
+        return {"tau": 0.3, "verdict": f"cannot be shown with 3 seeds ({seeds} would do)"}
+
+    shown = predictor("parents_cka", tau=0.9, verdict="higher goes with better (adjusted p 0.01)")
+    assert prediction_sentences(
+        table(
+            shown | {"model": "geometric_fused"},
+            predictor("parents_cka", **cannot(7)),
+            predictor("parents_cka", **cannot(6)) | {"outcome": "relative_accuracy"},
+            predictor("parents_cka", **cannot(8)) | {"outcome": "loss_barrier"},
+        )
+    )[1:] == [
+        "Of naive fused, no property of parents or pairs is shown to go with a better child, a child better "
+        "beside its parents or a lower loss barrier: 3 seeds cannot show it, 8 would do."
+    ]
+
+
 def test_over_settings_granulated_kendall_decides_and_what_restates_is_silent():
     shown = {"granulated_tau": 0.7, "granulated_low": 0.4, "granulated_high": 0.9, "tau": 0.0}
     [sentence] = prediction_sentences(
