@@ -54,9 +54,10 @@ def draw(table: pd.DataFrame, outcome: str) -> Figure:
     for panel, model in zip(panels, models, strict=False):
         draw_ranking(panel, rows[rows.model == model].head(MOST), columns, swept=swept)
         panel.set_title(wrapped(str(model)), fontsize=NORMAL)
-    what = "granulated Kendall τ over settings" if swept else "Kendall τ over seeds"
+    what = "granulated Kendall τ" if swept else "Kendall τ over seeds"
     for panel in panels[: len(models)][-across:]:
         panel.set_xlabel(what, fontsize=NORMAL)
+        panel.tick_params(axis="x", labelbottom=True)  # also of those above a place that is empty
     figure.suptitle(f"{rows.study.iloc[0]}: what goes with {OUTCOMES[outcome]}", fontsize=LARGE)
     legend_below(figure, handles(), columns=2)
     return figure

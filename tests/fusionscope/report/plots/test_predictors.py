@@ -46,8 +46,16 @@ def test_what_is_shown_is_filled_and_what_restates_is_left_out():
 def test_over_a_sweep_granulated_kendall_is_drawn():
     rows = table(2, granulated_tau=-0.5, granulated_low=-0.7, granulated_high=-0.1)
     panel = draw(rows, "accuracy").axes[0]
-    assert panel.get_xlabel() == "granulated Kendall τ over settings"
+    assert panel.get_xlabel() == "granulated Kendall τ"
     assert next(line for line in panel.lines if line.get_marker() == "o").get_xdata()[0] == -0.5
+
+
+def test_the_lowest_panel_of_each_column_has_numbers_at_its_axis():
+    rows = pd.concat([table(1, model=f"child_{number}") for number in range(4)])
+    figure = draw(rows, "accuracy")
+    figure.draw_without_rendering()
+    numbered = [any(tick.get_text() for tick in panel.get_xticklabels()) for panel in figure.axes]
+    assert numbered == [False, True, True, True]
 
 
 def test_nothing_to_draw_is_said():
