@@ -20,6 +20,7 @@ from fusionscope.statistics.verdicts import over_settings_verdict
 
 MEAN, WORST = "parents' mean", "worse parent"
 OF_PAIR, OF_ALIGNMENT, HYPERPARAMETER = "pair", "alignment", "hyperparameter"
+DECIMALS = 12  # of a difference of accuracies
 FEWEST_SEEDS = 5  # of a setting, for statistics over settings
 # Outcomes of a child, of which more is better after the sign; and what in METRICS says each in other words.
 SIGNS = {"accuracy": 1.0, "relative_accuracy": 1.0, "loss_barrier": -1.0}
@@ -115,7 +116,8 @@ def child_outcome(
     if column not in of_child:
         return None
     found = layout.grid(of_child, column)
-    return found - accuracy if outcome == "relative_accuracy" else found
+    # rounded, so that equal differences of shares of images are equal
+    return np.round(found - accuracy, DECIMALS) if outcome == "relative_accuracy" else found
 
 
 # predictors: rows of experiment, seed, of, space, metric, value, censored
