@@ -32,7 +32,7 @@ from fusionscope.alignment.labels.records import (
     WeightUse,
 )
 from fusionscope.errors import InputError
-from fusionscope.graph.operations import is_batch_norm
+from fusionscope.graph.operations import Kind, is_batch_norm, kind_of_call
 from fusionscope.graph.trace import NotTraceable, input_shape, operation, reference_tensor, trace_network
 from fusionscope.state import left_as_it_was
 from fusionscope.weights import weights_of
@@ -294,8 +294,9 @@ def places_of(neurons: Sequence[int], use: AxisUse) -> Tensor:
 def following_norm(node: fx.Node, traced: fx.GraphModule) -> str:
     """The batch norm that alone reads `node`, else the node itself."""
     users = list(node.users)
-    if len(users) == 1 and is_batch_norm(operation(users[0], traced)):
-        return users[0].name
+    if len(users) == 1 and users[0].all_input_nodes[0] is node:
+        called = is_batch_norm(operation(users[0], traced)) or kind_of_call(users[0]) is Kind.BATCH_NORM
+        return users[0].name if called else node.name
     return node.name
 
 

@@ -43,6 +43,7 @@ class Kind(Enum):
     REDUCTION = auto()  # over some axes
     MEAN = auto()
     SIZE = auto()  # no tensor, but a number that depends on the shape or type of one
+    TYPED_AS = auto()  # the same in another type; of other tensors only the type counts
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(Kind.BATCH_NORM, (_BatchNorm,), piecewise_linear=True),  # with running statistics
     Operation(Kind.INSTANCE_NORM, (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)),
     Operation(Kind.GROUP_NORM, (nn.GroupNorm,)),
-    Operation(Kind.LAST_AXIS_NORM, (nn.LayerNorm, nn.RMSNorm, F.layer_norm), exact=True),
+    Operation(Kind.LAST_AXIS_NORM, (nn.LayerNorm, nn.RMSNorm, F.layer_norm, F.rms_norm), exact=True),
     Operation(Kind.CHANNEL_SLOPE, (nn.PReLU,)),
+    # the same as functions, which are given the parameters
+    Operation(Kind.CONVOLUTION, (F.conv1d, F.conv2d, F.conv3d), exact=True),
+    Operation(Kind.LINEAR, (F.linear,), exact=True),
+    Operation(Kind.BATCH_NORM, (F.batch_norm,), exact=True),
+    Operation(Kind.INSTANCE_NORM, (F.instance_norm,), exact=True),
+    Operation(Kind.GROUP_NORM, (F.group_norm,), exact=True),
     # pools: how steep they are depends on sizes
     Operation(
         Kind.AVERAGE_POOL,
@@ -131,7 +138,7 @@ OPERATIONS: tuple[Operation, ...] = (
             *("dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "stochastic_depth"),
             *("truediv", "itruediv", "div", "div_", "imul", "mul_", "maximum", "minimum"),
             *("abs", "exp", "log", "sqrt", "rsqrt", "square", "pow", "erf", "sin", "cos", "clamp", "clamp_"),
-            *("clone", "detach", "float", "double", "to"),
+            *("clone", "detach", "float", "double"),
         ),
     ),
     Operation(
@@ -175,9 +182,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(Kind.REDUCTION, ("sum", "amax", "amin")),
     Operation(Kind.SIZE, (getattr, "size"), piecewise_linear=True),
     Operation(Kind.SIZE, ("dim", "numel", "ndimension", "is_floating_point")),
+    Operation(Kind.TYPED_AS, ("to", "type_as")),
 )
 
 LAYERS = (Kind.CONVOLUTION, Kind.LINEAR)  # whose weights make neurons out of others
+WITH_PARAMETERS = (
+    *LAYERS, Kind.BATCH_NORM, Kind.INSTANCE_NORM, Kind.GROUP_NORM, Kind.LAST_AXIS_NORM
+)  # fmt: skip
 POOLS = (Kind.AVERAGE_POOL, Kind.MAX_POOL)
 TENSORS_OF_LAYERS = ("weight", "bias", "running_mean", "running_var")
 

@@ -33,14 +33,19 @@ class Call:
         """The module that is called; the table of operations has said which kind it is."""
         return self.run.fetch_attr(self.name)
 
-    @property
-    def read_from(self) -> str:
-        """The name of the node that it reads."""
-        return self.node.all_input_nodes[0].name
-
     def arguments(self) -> tuple[Sequence[Any], dict[str, Any]]:
         """What it was called with, values in the place of nodes."""
         return self.run.fetch_args_kwargs_from_env(self.node)
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """The arguments by name, nodes as they are; `names`: of those that may be given by position."""
+        return dict(zip(names, self.node.args, strict=False)) | self.node.kwargs
+
+    def labels_of(self, argument: object) -> Labels:
+        """Those of an argument that is the node of one tensor."""
+        labels = self.labels[argument]  # type: ignore[index]  # any object may be asked for
+        assert isinstance(labels, Labels)
+        return labels
 
     def value_of(self, argument: Any) -> Any:
         """An argument of the node, with values in the place of nodes."""

@@ -15,6 +15,11 @@ def label_elementwise_module(_ledger: Ledger, call: Call) -> Labels:
     return call.source
 
 
+def label_typed_as(_ledger: Ledger, call: Call) -> Labels | None:
+    """The first tensor in another type; one that says which has no other part in it."""
+    return call.labels_of(call.node.all_input_nodes[0])
+
+
 def label_elementwise(ledger: Ledger, call: Call) -> Labels | None:
     """Elements at one position are tied. Anchored ones tie nobody: their places are told apart."""
     sources, shape = call.sources, call.value.shape

@@ -26,7 +26,7 @@ from fusionscope.alignment.labels import elementwise, layers, movement, norms, p
 from fusionscope.alignment.labels.call import Call
 from fusionscope.alignment.labels.ledger import Ledger, frozen_like
 from fusionscope.alignment.labels.memory import same_memory, write_counts
-from fusionscope.alignment.labels.parameters import label_parameter
+from fusionscope.alignment.labels.parameters import fix_parameters, label_parameter
 from fusionscope.alignment.labels.records import CLASS_OUTPUT, NETWORK_INPUT, Labelling, Labels
 from fusionscope.graph.operations import (
     Kind,
@@ -66,7 +66,13 @@ FUNCTIONS: dict[Kind, Callable[[Ledger, Call], Labels | None]] = {
     Kind.MEAN: pools.label_reduction,
     Kind.REDUCTION: pools.label_reduction,
     Kind.PADDING: pools.label_pad_function,
-    Kind.LAST_AXIS_NORM: norms.label_layer_norm_function,
+    Kind.CONVOLUTION: layers.label_convolution_function,
+    Kind.LINEAR: layers.label_linear_function,
+    Kind.BATCH_NORM: norms.label_batch_norm_function,
+    Kind.INSTANCE_NORM: norms.label_instance_norm_function,
+    Kind.GROUP_NORM: norms.label_group_norm_function,
+    Kind.LAST_AXIS_NORM: norms.label_last_axis_norm_function,
+    Kind.TYPED_AS: elementwise.label_typed_as,
 }
 OF_ONE_TENSOR = (
     Kind.MOVEMENT, Kind.AVERAGE_POOL, Kind.MAX_POOL, Kind.MEAN, Kind.REDUCTION, Kind.PADDING,
@@ -129,6 +135,7 @@ class Labeller(fx.Interpreter):
         if sources and self.data.isdisjoint(node.all_input_nodes):
             label_called = self.label_module if node.op == "call_module" else self.label_function
             labels = label_called(node, sources, value)
+        fix_parameters(self.ledger, node, self.env, known=labels is not None)
         return self.label_unknown(node, value) if labels is None else labels
 
     def label_module(self, node: fx.Node, sources: list[object], value: object) -> object:
@@ -162,6 +169,7 @@ class Labeller(fx.Interpreter):
         if kind_of_call(node) is not Kind.SIZE:
             if any(source in self.labels or source in self.data for source in node.all_input_nodes):
                 self.data.add(node)
+            fix_parameters(self.ledger, node, self.env, known=False)
             self.freeze(node.all_input_nodes, self.because_of(node))
 
     def notice_changes(self, node: fx.Node, value: object) -> None:

@@ -4,7 +4,6 @@ import pytest
 import torch
 from label_cases import Cases, Net
 from torch import nn
-from torch.nn import functional as F
 
 CASES = Cases()
 
@@ -101,26 +100,6 @@ class ClassToken(Net):
     def end(self, x):
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x.flatten(2).transpose(1, 2)], 1)
         return self.head(self.norm(x).mean(1))
-
-
-@CASES.case(two=8)
-class ConvolutionByFunction(Net):
-    """Parameters used by functions are not followed, and stay."""
-
-    def more(self):
-        self.kernel = nn.Parameter(torch.randn(8, 8, 3, 3))
-
-    def middle(self, x):
-        return F.conv2d(x, self.kernel, padding=1)
-
-
-@CASES.case(two=8)
-class NormByFunction(Net):
-    def more(self):
-        self.norm = nn.BatchNorm2d(8)
-
-    def middle(self, x):
-        return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, self.norm.weight)
 
 
 @pytest.mark.parametrize("name", CASES)
