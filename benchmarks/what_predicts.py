@@ -19,7 +19,7 @@ from fusionscope.report.metric_labels import predictor_name  # noqa: E402
 
 SETTING = ["width", "weight_decay", "learning_rate"]
 OUTCOME = "accuracy"
-MOST = 5  # predictors of a fusion
+MOST = 3  # predictors of a fusion
 
 
 def children_table(sweep: pd.DataFrame) -> str:

@@ -35,8 +35,7 @@ def label_padding_module(ledger: Ledger, call: Call) -> Labels:
 
 
 def label_pad_function(ledger: Ledger, call: Call) -> Labels | None:
-    arguments, options = call.arguments()
-    given = dict(zip(("input", "pad", "mode"), arguments, strict=False)) | options
+    given = call.value_of(call.given("input", "pad", "mode"))
     return label_padding(ledger, call, given["pad"]) if given.get("mode", "constant") == "constant" else None
 
 

@@ -34,9 +34,8 @@ def prediction_sentences(table: pd.DataFrame) -> list[str]:
             shown_sentence(of_model, str(model), OUTCOMES[outcome], swept=swept)
             for model, of_model in shown.groupby("model", sort=False)
         ]
-        silent.setdefault(tuple(m for m in rows.model.unique() if m not in set(shown.model)), []).append(
-            outcome
-        )
+        quiet = tuple(model for model in rows.model.unique() if model not in set(shown.model))
+        silent.setdefault(quiet, []).append(outcome)
     return said + [
         silence(tried, models, outcomes, swept=swept) for models, outcomes in silent.items() if models
     ]
@@ -57,10 +56,8 @@ def shown_sentence(rows: pd.DataFrame, model: str, outcome: str, *, swept: bool)
 
 def silence(table: pd.DataFrame, models: Sequence[str], outcomes: Sequence[str], *, swept: bool) -> str:
     """That nothing is shown of some fusions, and how many seeds would do where these are too few."""
-    of, what = (
-        joined([spoken(model) for model in models]),
-        joined([OUTCOMES[each] for each in outcomes], "or"),
-    )
+    of = joined([spoken(model) for model in models])
+    what = joined([OUTCOMES[outcome] for outcome in outcomes], "or")
     start = f"Of {of}, no property of parents or pairs is shown to go with {what}"
     rows = table[table.outcome.isin(outcomes) & table.model.isin(models)]
     verdicts = rows.verdict.fillna("")
